@@ -1,0 +1,18 @@
+//! The words of the house: ids, turns, skills, samples, verdicts, limits and secrets.
+//!
+//! Nothing here does I/O. A value of one of these types has already been checked: an [`AgentId`] cannot hold a path
+//! separator, a [`Secret`] cannot print itself, a [`ByteSize`] is never negative.
+
+mod digest;
+mod ids;
+mod sample;
+mod secret;
+mod size;
+mod turn;
+
+pub use digest::{Digest, InvalidDigest};
+pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnId};
+pub use sample::{Sample, SampleState, TokenTrace, Verdict};
+pub use secret::Secret;
+pub use size::{ByteSize, InvalidByteSize};
+pub use turn::{DecisionSource, EndReason, Mode, SkillScope, TurnKind, TurnOutcome, TurnRecord, Usage};

@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use crate::{AgentId, Digest, SessionId, TurnId};
+
+/// What the policy says of a finished turn as training material.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// Keep it, with this weight (finite, 0 to 10).
+    Keep {
+        /// 1 is ordinary.
+        weight: f32,
+    },
+    /// Leave it out.
+    Drop {
+        /// For the operator; escaped before it is shown.
+        reason: String,
+    },
+}
+
+/// Tokens exactly as they were sampled, never re-tokenised from text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TokenTrace {
+    /// The prompt's token ids.
+    pub prompt: Arc<[u32]>,
+    /// The answer's token ids, the end token included when it was sampled.
+    pub completion: Vec<u32>,
+    /// Natural-log probability of each answer token under the untruncated distribution at temperature 1.
+    pub logprobs: Vec<f32>,
+}
+
+/// Training material from one turn. Its content (request and answer) is the turn's record.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The turn it comes from; one turn gives at most one sample.
+    pub turn: TurnId,
+    /// Whose.
+    pub agent: AgentId,
+    /// In which conversation.
+    pub session: SessionId,
+    /// The module that judged it.
+    pub policy: Digest,
+    /// The version of the skill library when the prompt was made.
+    pub skill_generation: u64,
+    /// The policy's weight.
+    pub weight: f32,
+    /// Tokens, where the upstream gives them.
+    pub tokens: Option<TokenTrace>,
+}
+
+/// Where a sample stands on its way to the trainer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SampleState {
+    /// Durable, not yet scored.
+    Captured,
+}

@@ -1,0 +1,2 @@
+//! The `metaclaw` command.
+fn main() {}
