@@ -5,6 +5,7 @@
 
 mod digest;
 mod ids;
+mod limits;
 mod sample;
 mod secret;
 mod size;
@@ -12,6 +13,7 @@ mod turn;
 
 pub use digest::{Digest, InvalidDigest};
 pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnId};
+pub use limits::PolicyLimits;
 pub use sample::{Sample, SampleState, TokenTrace, Verdict};
 pub use secret::Secret;
 pub use size::{ByteSize, InvalidByteSize};
