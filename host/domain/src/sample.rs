@@ -52,4 +52,6 @@ pub struct Sample {
 pub enum SampleState {
     /// Durable, not yet scored.
     Captured,
+    /// The policy left it out: kept without tokens, so that the operator sees why, and never trained on.
+    Dropped,
 }

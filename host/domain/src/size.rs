@@ -17,10 +17,8 @@ impl FromStr for ByteSize {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim();
-        let (number, unit) = UNITS
-            .iter()
-            .find_map(|(name, unit)| text.strip_suffix(name).map(|n| (n, *unit)))
-            .unwrap_or((text, 1));
+        let (number, unit) =
+            UNITS.iter().find_map(|(name, unit)| text.strip_suffix(name).map(|n| (n, *unit))).unwrap_or((text, 1));
         let number: u64 = number.trim().parse().map_err(|_| InvalidByteSize)?;
         number.checked_mul(unit).map(ByteSize).ok_or(InvalidByteSize)
     }

@@ -1,1 +1,20 @@
-//! placeholder
+//! The OpenAI chat wire format, read lazily and changed by splicing.
+//!
+//! A request body is checked once, from front to back, and never built again: [`ChatRequest`] remembers where things
+//! are, and [`ChatRequest::splice`] cuts the few bytes that change out of the client's own. Unknown fields, number
+//! formats and `cache_control` reach the upstream as they were written.
+
+mod answer;
+mod completion;
+mod message;
+mod request;
+mod scan;
+mod splice;
+mod watch;
+
+pub use answer::Answer;
+pub use completion::{CompletionHead, ErrorBody, ErrorDetail, ModelList};
+pub use message::{Message, Role};
+pub use request::{BodyClaims, ChatRequest, RequestError};
+pub use splice::{Block, Splice, Spliced};
+pub use watch::{StreamEnd, StreamWatch};

@@ -1,0 +1,110 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use serde::Deserialize;
+
+/// Who speaks in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The operator: `system`, or `developer` as newer models call it.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool's result.
+    Tool,
+    /// Whatever else the client wrote.
+    Other,
+}
+
+/// A message with its text decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message<'a> {
+    /// The role as written.
+    pub role: Cow<'a, str>,
+    /// Text parts joined by line breaks; images and audio are left out.
+    pub text: Cow<'a, str>,
+}
+
+/// Where a message and its parts are in the body.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageSpan {
+    pub(crate) whole: Range<usize>,
+    pub(crate) role: Option<Range<usize>>,
+    pub(crate) content: Option<Range<usize>>,
+    pub(crate) kind: Role,
+}
+
+/// What OpenClaw puts around the context that it adds by itself as if the user had said it.
+const INTERNAL_BEGIN: &str = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
+
+impl Role {
+    pub(crate) fn of(raw: &[u8]) -> Self {
+        match raw {
+            br#""system""# | br#""developer""# => Role::System,
+            br#""user""# => Role::User,
+            br#""assistant""# => Role::Assistant,
+            br#""tool""# | br#""function""# => Role::Tool,
+            _ => Role::Other,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    #[serde(borrow)]
+    Text(Cow<'a, str>),
+    Parts(Vec<Part<'a>>),
+    Other(serde::de::IgnoredAny),
+}
+
+#[derive(Deserialize)]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    text: Option<Cow<'a, str>>,
+}
+
+/// Decodes a `content` value: a string, or a list of parts of which the texts count.
+pub(crate) fn content_text(raw: &str) -> Cow<'_, str> {
+    if let Some(plain) = raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')) {
+        if memchr::memchr(b'\\', plain.as_bytes()).is_none() {
+            return Cow::Borrowed(plain);
+        }
+        return serde_json::from_str::<String>(raw).map(Cow::Owned).unwrap_or_default();
+    }
+    match serde_json::from_str(raw) {
+        Ok(Content::Text(text)) => text,
+        Ok(Content::Parts(parts)) => {
+            let texts: Vec<_> = parts.into_iter().filter_map(|p| p.text).collect();
+            Cow::Owned(texts.join("\n"))
+        }
+        Ok(Content::Other(_)) | Err(_) => Cow::Borrowed(""),
+    }
+}
+
+/// Whether a user message was written by the client's machinery rather than by the user.
+pub(crate) fn is_internal(text: &str) -> bool {
+    text.trim_start().starts_with(INTERNAL_BEGIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_text_whatever_its_form() {
+        for (raw, text) in [
+            (r#""plain""#, "plain"),
+            (r#""a\n\u00e9""#, "a\né"),
+            (r#"[{"type":"text","text":"a"},{"type":"image_url","image_url":{}},{"type":"text","text":"b\"c"}]"#, "a\nb\"c"),
+            ("null", ""),
+            ("[]", ""),
+            ("{}", ""),
+            (r#""\ud800""#, ""),
+        ] {
+            assert_eq!(content_text(raw), text, "{raw}");
+        }
+    }
+}
