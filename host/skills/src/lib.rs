@@ -1,1 +1,37 @@
-//! placeholder
+//! What each agent knows how to do: folders of `SKILL.md` files, kept in memory, searchable, always as the disk has them.
+//!
+//! ```text
+//! skills/_shared/<skill>/SKILL.md     seen by every agent
+//! skills/<agent>/<skill>/SKILL.md     seen by that agent alone; wins over a shared skill of the same name
+//! skills/_default/<skill>/SKILL.md    the agent of requests that name none
+//! skills/<skill>/SKILL.md             MetaClaw's flat layout: belongs to `_default` as well, `_default/` winning
+//! ```
+//!
+//! A [`SkillTree`] owns the folder and one thread that follows its changes; a [`Library`] is what one agent sees at one
+//! moment, immutable and shared. Reading creates nothing, copies nothing, and follows no link: a file that is not plain
+//! is a [`SkillProblem`], and the rest still load. [`add_skill`] is the only way in, and it cannot leave the tree.
+
+mod common_words;
+mod document;
+mod error;
+mod index;
+mod library;
+mod name;
+mod plain_files;
+mod render;
+mod scan;
+mod skill;
+mod tree;
+mod watch;
+mod words;
+mod write;
+
+pub use document::SkillDocument;
+pub use error::{SkillProblem, SkillsError};
+pub use library::{Library, Scored};
+pub use name::{InvalidSkillName, SkillName};
+pub use render::{BLOCK_HEADING, render_block};
+pub use scan::{MAX_FILE_BYTES, MAX_FOLDER_BYTES, MAX_FOLDER_SKILLS};
+pub use skill::Skill;
+pub use tree::{SkillTree, TreeOptions};
+pub use write::{Added, Shelf, add_skill};
