@@ -1,0 +1,141 @@
+//! From a batch of jobs to the rows of one transaction. Pure computation, run beside the asynchronous runtime:
+//! comparing and hashing megabytes must not hold up an answer.
+
+use std::collections::{HashMap, HashSet};
+use std::time::SystemTime;
+
+use domain::{Sample, SampleState, TurnId, TurnRecord, Verdict};
+use uuid::Uuid;
+
+use crate::codes;
+use crate::error::StoreError;
+use crate::queue::{Answer, EndJob, Job, SampleJob};
+use crate::rows::{ContentRow, RowId, SampleRow, SessionRow, TurnRow};
+use crate::sessions::{Key, Session, Sessions};
+use crate::{Captured, MAX_REASON, MAX_WEIGHT};
+
+/// A turn that the database already holds.
+pub(crate) struct Recorded {
+    pub(crate) session: RowId,
+    pub(crate) sample: Option<SampleState>,
+}
+
+/// The rows of one transaction, in the order in which they are written, and who waits for it.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) sessions: Vec<SessionRow>,
+    pub(crate) contents: Vec<ContentRow>,
+    pub(crate) turns: Vec<TurnRow>,
+    pub(crate) samples: Vec<SampleRow>,
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) touched: HashSet<Key>,
+}
+
+/// Tells a waiting caller that its job is durable. If it is not, this is dropped.
+pub(crate) type Reply = Box<dyn FnOnce() + Send>;
+
+/// Answers `to` with `value` once it is durable. A caller that no longer waits needs no answer.
+fn reply<T: Send + 'static>(to: Answer<T>, value: T) -> Reply {
+    Box::new(move || drop(to.send(Ok(value))))
+}
+
+/// Plans `batch`. `sessions` holds every session of the batch that the database holds; `recorded` every turn that a
+/// sample of the batch names.
+pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<TurnId, Recorded>) -> Plan {
+    let mut plan = Plan::default();
+    let mut known = recorded;
+    for job in batch {
+        match job {
+            Job::Turn(record) => plan.turn(*record, sessions, &mut known),
+            Job::Sample(job) => plan.sample(*job, sessions, &mut known),
+            Job::End(job) => plan.end(job, sessions),
+            Job::Flush(to) => plan.replies.push(reply(to, ())),
+            // The writer takes these out of the batch.
+            Job::EndAll { .. } | Job::Purge { .. } | Job::Check(_) | Job::Close => {}
+        }
+    }
+    for key in &plan.touched {
+        if let Some(session) = sessions.get_mut(key) {
+            plan.sessions.push(SessionRow::of(key.clone(), session));
+        }
+    }
+    plan
+}
+
+impl Plan {
+    fn turn(&mut self, record: TurnRecord, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
+        let key = (record.agent.clone(), record.session.clone());
+        let started = codes::micros(record.started);
+        let budget = sessions.budget();
+        if !sessions.contains(&key) {
+            sessions.insert(key.clone(), Session::new(*Uuid::now_v7().as_bytes(), started));
+        }
+        let Some(session) = sessions.get_mut(&key) else { return };
+        if session.ended.take().is_some() {
+            session.generation += 1;
+        }
+        session.last_active = session.last_active.max(codes::micros(record.started + record.duration));
+        let position = session.turns;
+        session.turns += 1;
+        let request = session.keep_body(&record.request, record.kind, budget, &mut self.contents);
+        known.entry(record.id).or_insert(Recorded { session: session.id, sample: None });
+        self.turns.push(TurnRow { session: session.id, position, request, record });
+        self.touched.insert(key);
+    }
+
+    fn sample(&mut self, job: SampleJob, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
+        let SampleJob { sample, verdict, reply: to } = job;
+        let Sample { turn, agent, session: name, policy, skill_generation, tokens, .. } = sample;
+        let key = (agent, name);
+        let session = sessions.get_mut(&key);
+        let (Some(session), Some(turn_row)) = (session, known.get_mut(&turn)) else {
+            let _ = to.send(Err(StoreError::UnknownTurn(turn)));
+            return;
+        };
+        if turn_row.session != session.id {
+            let _ = to.send(Err(StoreError::UnknownTurn(turn)));
+            return;
+        }
+        if let Some(state) = turn_row.sample {
+            // It may be in this very batch, so the answer waits for the commit like the first one's.
+            self.replies.push(reply(to, Captured { state, existed: true }));
+            return;
+        }
+        let (state, weight, reason) = match verdict {
+            Verdict::Keep { weight } if (0.0..=MAX_WEIGHT).contains(&weight) => (SampleState::Captured, weight, None),
+            Verdict::Keep { weight } => {
+                let _ = to.send(Err(StoreError::Weight(weight)));
+                return;
+            }
+            Verdict::Drop { reason } => (SampleState::Dropped, 0.0, Some(shorten(reason))),
+        };
+        let tokens = tokens.filter(|_| state == SampleState::Captured).map(|trace| {
+            let prompt = session.keep_tokens(&trace.prompt, &mut self.contents);
+            (prompt, codes::token_bytes(&trace.completion), codes::logprob_bytes(&trace.logprobs))
+        });
+        turn_row.sample = Some(state);
+        let captured = codes::micros(SystemTime::now());
+        let policy = *policy.as_bytes();
+        let agent = key.0.clone();
+        self.samples.push(SampleRow { turn, agent, state, reason, weight, policy, skill_generation, captured, tokens });
+        self.replies.push(reply(to, Captured { state, existed: false }));
+        self.touched.insert(key);
+    }
+
+    fn end(&mut self, job: EndJob, sessions: &mut Sessions) {
+        let EndJob { key, reason, reply: to } = job;
+        let open = sessions.get_mut(&key).filter(|session| session.ended.is_none());
+        let ended = open.is_some();
+        if let Some(session) = open {
+            session.ended = Some((codes::micros(SystemTime::now()), reason));
+            self.touched.insert(key);
+        }
+        self.replies.push(reply(to, ended));
+    }
+}
+
+/// Bounds a reason, which an agent's module wrote.
+fn shorten(mut reason: String) -> String {
+    reason.truncate(reason.floor_char_boundary(MAX_REASON));
+    reason
+}

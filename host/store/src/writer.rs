@@ -1,0 +1,255 @@
+//! The one task that writes. What waits is committed together; who waits is answered after the commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use domain::{AgentId, EndReason, SampleState, TurnId};
+use sqlx::{Connection as _, Executor as _, Row as _};
+use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant};
+
+use crate::codes::{self, Code as _};
+use crate::database::{self, Database};
+use crate::dir::StateDir;
+use crate::error::StoreError;
+use crate::plan::{Plan, Recorded, Reply, plan};
+use crate::queue::{BATCH, Job, Shared, cost};
+use crate::rows::{self, Hash, RowId};
+use crate::sessions::{Key, Session, Sessions};
+
+/// Owns the writing connection, the directory's lock, and what is remembered.
+pub(crate) struct Writer {
+    pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) database: Database,
+    pub(crate) sessions: Sessions,
+    pub(crate) dir: StateDir,
+    /// How long a turn may wait for others to be committed with it.
+    pub(crate) flush_every: Duration,
+}
+
+impl Writer {
+    /// Works until [`Job::Close`], then empties the queue, closes the database, and gives the directory up.
+    pub(crate) async fn run(mut self) {
+        while let Some(first) = self.jobs.recv().await {
+            let mut batch = self.gather(first).await;
+            let barrier = batch.pop_if(|job| job.is_barrier());
+            let bytes = batch.iter().map(|job| if let Job::Turn(record) = job { cost(record) } else { 0 }).sum();
+            if !batch.is_empty() {
+                self.write(batch).await;
+            }
+            self.shared.release(bytes);
+            if let Some(job) = barrier {
+                self.pass(job).await;
+            }
+        }
+        self.database.readers.close().await;
+        // The last connection moves the log into the database.
+        if let Err(error) = self.database.writer.close().await {
+            tracing::warn!(%error, "the database was not closed cleanly; it is repaired when it is opened again");
+        }
+        drop(self.dir);
+    }
+
+    /// The jobs of the next commit: at most [`BATCH`], a barrier only at the end.
+    async fn gather(&mut self, first: Job) -> Vec<Job> {
+        self.shared.taken(&first);
+        let mut batch = vec![first];
+        if !batch[0].is_urgent() {
+            let due = Instant::now() + self.flush_every;
+            while !self.shared.is_urgent() && self.jobs.len() < BATCH {
+                let woken = tokio::time::timeout_at(due, self.shared.wake.notified()).await;
+                if woken.is_err() {
+                    break;
+                }
+            }
+        }
+        while batch.len() < BATCH && !batch.last().is_some_and(Job::is_barrier) {
+            let Ok(job) = self.jobs.try_recv() else { break };
+            self.shared.taken(&job);
+            batch.push(job);
+        }
+        batch
+    }
+
+    /// Commits a batch and answers whoever waits; or poisons the store.
+    async fn write(&mut self, mut batch: Vec<Job>) {
+        let turns = batch.iter().filter(|job| !job.is_urgent()).count();
+        let mut replies = Vec::new();
+        let kept = match self.shared.poisoned() {
+            Some(reason) => Err(reason.to_owned()),
+            None => self.keep(&mut batch, &mut replies).await,
+        };
+        match kept {
+            Ok(()) => replies.into_iter().for_each(|reply| reply()),
+            // Whoever waits finds its answer gone, and then the reason: it is set before the answers are dropped.
+            Err(reason) => {
+                self.shared.poison(&reason);
+                self.shared.lose(turns as u64);
+            }
+        }
+    }
+
+    /// Loads, plans, commits. An error is told in words, because all that can be done with it is to tell it.
+    async fn keep(&mut self, batch: &mut Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), String> {
+        let recorded = self.load(batch).await.map_err(|e| e.to_string())?;
+        let mut plan = self.plan(std::mem::take(batch), recorded).await.map_err(|e| e.to_string())?;
+        *replies = std::mem::take(&mut plan.replies);
+        let touched = std::mem::take(&mut plan.touched);
+        self.commit(plan).await.map_err(|e| e.to_string())?;
+        self.sessions.settle(touched);
+        Ok(())
+    }
+
+    /// Reads what the plan needs: the batch's sessions that are not remembered, and the turns that samples name.
+    async fn load(&mut self, batch: &[Job]) -> Result<HashMap<TurnId, Recorded>, sqlx::Error> {
+        let mut recorded = HashMap::new();
+        for job in batch {
+            let key = match job {
+                Job::Turn(record) => (record.agent.clone(), record.session.clone()),
+                Job::Sample(job) => (job.sample.agent.clone(), job.sample.session.clone()),
+                Job::End(job) => job.key.clone(),
+                _ => continue,
+            };
+            if !self.sessions.contains(&key) {
+                self.load_session(key).await?;
+            }
+            if let Job::Sample(job) = job
+                && let Some(found) = self.load_turn(job.sample.turn).await?
+            {
+                recorded.insert(job.sample.turn, found);
+            }
+        }
+        Ok(recorded)
+    }
+
+    async fn load_session(&mut self, key: Key) -> Result<(), sqlx::Error> {
+        const SESSION: &str = "SELECT id, started, last_active, ended, end_reason, turns, generation FROM sessions \
+            WHERE agent = $1 AND name = $2";
+        let writer = &mut self.database.writer;
+        let query = sqlx::query(SESSION).bind(key.0.as_str().to_owned()).bind(key.1.as_str().to_owned());
+        let Some(row) = query.fetch_optional(&mut *writer).await? else { return Ok(()) };
+        let id: RowId = array(row.try_get(0)?)?;
+        let mut session = Session::new(id, row.try_get(1)?);
+        session.last_active = row.try_get(2)?;
+        let reason: Option<String> = row.try_get(4)?;
+        let reason = reason.as_deref().and_then(EndReason::read);
+        session.ended = row.try_get::<Option<i64>, _>(3)?.zip(reason);
+        session.turns = u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or(0);
+        session.generation = u64::try_from(row.try_get::<i64, _>(6)?).unwrap_or(0);
+        let contents = sqlx::query("SELECT number, hash FROM contents WHERE session = $1").bind(id.to_vec());
+        for row in contents.fetch_all(&mut *writer).await? {
+            let number: u32 = row.try_get(0)?;
+            let hash: Hash = array(row.try_get(1)?)?;
+            session.learn(number, hash);
+        }
+        self.sessions.insert(key, session);
+        Ok(())
+    }
+
+    async fn load_turn(&mut self, turn: TurnId) -> Result<Option<Recorded>, sqlx::Error> {
+        const TURN: &str = "SELECT turns.session, samples.state FROM turns LEFT JOIN samples ON samples.turn = turns.id WHERE turns.id = $1";
+        let query = sqlx::query(TURN).bind(turn.0.as_bytes().to_vec());
+        let Some(row) = query.fetch_optional(&mut self.database.writer).await? else { return Ok(None) };
+        let state: Option<String> = row.try_get(1)?;
+        let sample = match state {
+            Some(word) => Some(SampleState::read(&word).ok_or_else(|| strange("a sample's state"))?),
+            None => None,
+        };
+        Ok(Some(Recorded { session: array(row.try_get(0)?)?, sample }))
+    }
+
+    /// Plans on a thread where computing may take its time.
+    async fn plan(
+        &mut self,
+        batch: Vec<Job>,
+        recorded: HashMap<TurnId, Recorded>,
+    ) -> Result<Plan, tokio::task::JoinError> {
+        let mut sessions = std::mem::replace(&mut self.sessions, Sessions::new(0));
+        let planned = tokio::task::spawn_blocking(move || {
+            let plan = plan(batch, &mut sessions, recorded);
+            (plan, sessions)
+        });
+        let (plan, sessions) = planned.await?;
+        self.sessions = sessions;
+        Ok(plan)
+    }
+
+    async fn commit(&mut self, plan: Plan) -> Result<(), sqlx::Error> {
+        let mut transaction = self.database.writer.begin_with("BEGIN IMMEDIATE").await?;
+        // A row comes after those that it refers to.
+        rows::insert(plan.sessions, &mut transaction).await?;
+        rows::insert(plan.contents, &mut transaction).await?;
+        rows::insert(plan.turns, &mut transaction).await?;
+        rows::insert(plan.samples, &mut transaction).await?;
+        transaction.commit().await
+    }
+
+    /// Does what must stand alone.
+    async fn pass(&mut self, job: Job) {
+        let refused = |reason: &str| StoreError::Poisoned { reason: reason.to_owned() };
+        let poisoned = self.shared.poisoned().map(refused);
+        match (job, poisoned) {
+            (Job::EndAll { reply, .. } | Job::Purge { reply, .. }, Some(error)) => {
+                let _ = reply.send(Err(error));
+            }
+            (Job::EndAll { reason, reply }, None) => {
+                let _ = reply.send(self.end_all(reason).await);
+            }
+            (Job::Purge { agent, reply }, None) => {
+                let _ = reply.send(self.purge(&agent).await);
+            }
+            (Job::Check(reply), _) => {
+                let _ = reply.send(database::check_structure(&mut self.database.writer, &self.database.path).await);
+            }
+            (Job::Close, _) => self.jobs.close(),
+            // The others are no barriers.
+            _ => {}
+        }
+    }
+
+    async fn end_all(&mut self, reason: EndReason) -> Result<u64, StoreError> {
+        let now = codes::micros(SystemTime::now());
+        let query = sqlx::query("UPDATE sessions SET ended = $1, end_reason = $2 WHERE ended IS NULL");
+        match query.bind(now).bind(reason.code()).execute(&mut self.database.writer).await {
+            Ok(done) => {
+                self.sessions.end_all(now, reason);
+                Ok(done.rows_affected())
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                self.shared.poison(&reason);
+                Err(StoreError::Poisoned { reason })
+            }
+        }
+    }
+
+    /// Deletes an agent's rows, then rebuilds the file and empties the log, so that not a byte is left in the state
+    /// directory. Rebuilding takes a second for each few hundred megabytes; meanwhile turns queue up or are dropped.
+    async fn purge(&mut self, agent: &AgentId) -> Result<u64, StoreError> {
+        let path = self.database.path.clone();
+        let sql = |action| StoreError::sql(action, &path);
+        let writer = &mut self.database.writer;
+        let query = sqlx::query("DELETE FROM sessions WHERE agent = $1").bind(agent.as_str().to_owned());
+        let done = query.execute(&mut *writer).await.map_err(sql("delete the agent's sessions"))?;
+        self.sessions.forget(agent);
+        writer.execute("VACUUM").await.map_err(sql("rebuild the database"))?;
+        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;
+        let busy: i64 = checkpoint.and_then(|row| row.try_get(0)).map_err(sql("empty the log"))?;
+        if busy != 0 {
+            return Err(StoreError::PurgeUnfinished { agent: agent.to_string(), path });
+        }
+        Ok(done.rows_affected())
+    }
+}
+
+/// A key or hash column as its fixed length.
+pub(crate) fn array<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], sqlx::Error> {
+    bytes.try_into().map_err(|_| strange("a key of another length"))
+}
+
+/// A value that this program never writes.
+pub(crate) fn strange(what: &str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("{what} is not one that this version writes").into())
+}
