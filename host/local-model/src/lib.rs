@@ -1,1 +1,40 @@
-//! placeholder
+//! The embedded model: a small Llama-family model that answers on the host's own CPU, with no upstream at all.
+//!
+//! [`install`] turns a GGUF file into one that loads fast; [`Model::load`] reads it; [`Engine`] answers [`Request`]s with
+//! it on a thread of its own, several at a time, and keeps what it computed for each session. An [`Adapter`] (LoRA) is
+//! chosen per request, so agents share one copy of the weights.
+//!
+//! Invariants: nothing computes on the async runtime's threads; a token's log-probabilities depend on the tokens before it
+//! and the adapter only, to the last bit; no text in a message becomes a control token; nothing is shared between
+//! sessions.
+
+mod adapter;
+mod chat;
+mod compute;
+mod engine;
+mod error;
+mod forward;
+mod gguf;
+mod install;
+mod kv;
+mod math;
+mod matrix;
+mod model;
+mod sample;
+mod sessions;
+mod template;
+mod text;
+mod tokenizer;
+mod weights;
+mod worker;
+
+pub use adapter::{Adapter, AdapterLayer, LowRank, Projection};
+pub use chat::ChatMessage;
+pub use engine::{Engine, EngineOptions, Event, Finish, FinishReason, Request};
+pub use error::{ModelError, SubmitError};
+pub use install::{InstallProgress, InstalledModel, digest_of, find, install, list, remove, verify};
+pub use model::{Model, ModelInfo};
+pub use sample::Sampling;
+
+/// Prompt tokens computed in one step when nothing else is being answered.
+pub(crate) const PREFILL_CHUNK: usize = 128;
