@@ -1,1 +1,28 @@
-//! placeholder
+//! A turn's way through the house: who speaks, what the policy decides, which skills go in, which upstream answers, and
+//! what is kept of it. This crate orchestrates; it opens no socket, file or database of its own.
+
+mod backend;
+mod build;
+mod embedded;
+mod error;
+mod host;
+mod identity;
+mod injection;
+mod metrics;
+mod recorder;
+mod registry;
+mod reply;
+mod sessions;
+mod status;
+mod views;
+
+pub use backend::{Backend, BackendError};
+pub use build::{AgentParts, HostParts};
+pub use embedded::{Embedded, EmbeddedError};
+pub use error::TurnError;
+pub use host::{Host, Incoming};
+pub use identity::{HeaderClaims, Identity, IdentityError, MemoryScope};
+pub use metrics::Metrics;
+pub use registry::{Agent, UnknownAgent};
+pub use reply::{Reply, ReplyBody};
+pub use status::{SampleStatus, TurnStatus};

@@ -126,6 +126,11 @@ fn is_device(name: &str) -> bool {
 }
 
 impl SessionId {
+    /// An id for a client that named none.
+    pub fn generated(unique: uuid::Uuid) -> Self {
+        SessionId(format!("auto-{}", unique.simple()).into())
+    }
+
     /// The id as the client wrote it.
     pub fn as_str(&self) -> &str {
         &self.0

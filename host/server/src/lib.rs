@@ -1,1 +1,12 @@
-//! placeholder
+//! The front door: HTTP in, HTTP out, and the one place where an error becomes a status.
+//!
+//! Everything here is about the protocol; what a turn means is `agents`' business.
+
+mod chat;
+mod error;
+mod info;
+mod listen;
+mod state;
+
+pub use listen::{ListenError, Listener, serve};
+pub use state::{Access, App, Options};

@@ -1,0 +1,184 @@
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use domain::{TokenTrace, Usage};
+use local_model::{ChatMessage, Engine, Event, Finish, FinishReason, ModelError, Request, Sampling, SubmitError};
+use protocol::{CompletionHead, Splice};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use upstream::ContentKind;
+use uuid::Uuid;
+
+use crate::backend::{Answering, Ask, BackendBody};
+
+/// The model in this process, answering in the same words as a provider.
+pub struct Embedded {
+    engine: Engine,
+}
+
+/// Why the embedded model has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbeddedError {
+    /// It was not taken.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The model, or the request as the model sees it.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A field that the model needs is not of its type.
+    #[error("the embedded model cannot read the request: {0}")]
+    Request(#[from] serde_json::Error),
+}
+
+/// The fields of a chat request that steer sampling, with OpenAI's names and defaults.
+#[derive(Deserialize)]
+struct Wishes {
+    messages: Value,
+    tools: Option<Value>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<usize>,
+    seed: Option<i64>,
+    max_tokens: Option<usize>,
+    max_completion_tokens: Option<usize>,
+    stop: Option<Stop>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stop {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// An answer on its way from the model's thread.
+pub(crate) struct EmbeddedBody {
+    events: mpsc::Receiver<Event>,
+    /// Received already, to know that the request was accepted.
+    first: Option<Event>,
+    head: CompletionHead,
+    streamed: bool,
+    /// Whether a stream ends with a usage chunk.
+    usage: bool,
+    /// What has been said, when the answer goes out in one piece.
+    text: String,
+    began: bool,
+    ended: bool,
+    tokens: Arc<OnceLock<TokenTrace>>,
+}
+
+impl Embedded {
+    /// Answers with this engine.
+    pub fn new(engine: Engine) -> Self {
+        Embedded { engine }
+    }
+
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answering, EmbeddedError> {
+        let (streamed, usage) = (ask.request.stream(), ask.request.include_usage());
+        let body = ask.request.splice(&Splice { block: ask.block.as_deref(), model: None }).to_bytes();
+        let request = request(serde_json::from_slice(&body)?, ask.conversation)?;
+        let mut events = self.engine.submit(request)?;
+        // What is wrong with a request comes as its first event, while a status can still say so.
+        let first = match events.recv().await {
+            Some(Event::Failed(error)) => return Err(error.into()),
+            None => return Err(ModelError::Stopped.into()),
+            first => first,
+        };
+        let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        let head = CompletionHead { id: format!("chatcmpl-{}", Uuid::now_v7().simple()), created, model: ask.model };
+        let tokens = Arc::<OnceLock<TokenTrace>>::default();
+        let body = EmbeddedBody {
+            events,
+            first,
+            head,
+            streamed,
+            usage,
+            text: String::new(),
+            began: false,
+            ended: false,
+            tokens: tokens.clone(),
+        };
+        let kind = if streamed { ContentKind::Events } else { ContentKind::Whole };
+        Ok(Answering { kind, content_type: None, body: BackendBody::Embedded(body), tokens })
+    }
+
+    /// Ends every request and waits for the model's thread.
+    pub(crate) async fn close(self) {
+        self.engine.shutdown().await;
+    }
+}
+
+fn request(wishes: Wishes, session: String) -> Result<Request, EmbeddedError> {
+    let usual = Sampling::default();
+    Ok(Request {
+        messages: ChatMessage::from_openai(&wishes.messages)?,
+        tools: wishes.tools,
+        sampling: Sampling {
+            temperature: wishes.temperature.unwrap_or(usual.temperature),
+            top_p: wishes.top_p.unwrap_or(usual.top_p),
+            top_k: wishes.top_k.unwrap_or(usual.top_k),
+            seed: wishes.seed.map(i64::cast_unsigned),
+            max_tokens: wishes.max_completion_tokens.or(wishes.max_tokens),
+            stop: match wishes.stop {
+                None => Vec::new(),
+                Some(Stop::One(text)) => vec![text],
+                Some(Stop::Many(texts)) => texts,
+            },
+            presence_penalty: wishes.presence_penalty.unwrap_or(usual.presence_penalty),
+            frequency_penalty: wishes.frequency_penalty.unwrap_or(usual.frequency_penalty),
+        },
+        session: Some(session),
+        adapter: None,
+    })
+}
+
+impl EmbeddedBody {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EmbeddedError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if self.streamed && !self.began {
+            self.began = true;
+            return Poll::Ready(Some(Ok(self.head.first_event())));
+        }
+        loop {
+            let event = match self.first.take() {
+                Some(event) => Some(event),
+                None => std::task::ready!(self.events.poll_recv(cx)),
+            };
+            match event {
+                Some(Event::Text(text)) if self.streamed => return Poll::Ready(Some(Ok(self.head.text_event(&text)))),
+                Some(Event::Text(text)) => self.text.push_str(&text),
+                Some(Event::Done(finish)) => return Poll::Ready(Some(Ok(self.end(finish)))),
+                Some(Event::Failed(error)) => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(Some(Err(ModelError::Stopped.into())));
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, finish: Finish) -> Bytes {
+        self.ended = true;
+        let usage = Usage { prompt: finish.prompt_tokens as u64, completion: finish.completion_tokens as u64 };
+        let reason = match finish.reason {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+        };
+        // The slot is this answer's alone, and this is its one end.
+        let _ = self.tokens.set(finish.trace);
+        match self.streamed {
+            true => self.head.last_events(reason, self.usage.then_some(usage)),
+            false => self.head.whole(&self.text, reason, usage),
+        }
+    }
+}

@@ -1,0 +1,296 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use domain::{DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind};
+use policy::{AgentPolicy, CatalogSource, Decided, RouteDecision, TurnSource};
+use protocol::{ChatRequest, CompletionHead};
+use skills::SkillTree;
+use store::{Store, StoreError};
+use tokio::sync::mpsc::OwnedPermit;
+use tokio_util::sync::CancellationToken;
+use upstream::{ContentKind, Trace};
+use uuid::Uuid;
+
+use crate::backend::{Answering, Ask, Backend, BackendBody};
+use crate::error::TurnError;
+use crate::identity::{HeaderClaims, Identity};
+use crate::injection::Blocks;
+use crate::metrics::{AgentLabels, FailureLabels, Metrics};
+use crate::recorder::{Begun, Finished, MAX_IN_FLIGHT, Recorder};
+use crate::registry::{Agent, Registry, UnknownAgent};
+use crate::reply::{Reply, ReplyBody};
+use crate::sessions::{Injected, Sessions, lock};
+use crate::views::{CatalogView, TurnView};
+
+/// Everything that a turn passes through, in order. One for the whole process.
+pub struct Host {
+    pub(crate) registry: Registry,
+    pub(crate) sessions: Sessions,
+    pub(crate) skills: Arc<SkillTree>,
+    pub(crate) blocks: Blocks,
+    pub(crate) upstreams: HashMap<String, Backend>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) recorder: Recorder,
+    pub(crate) metrics: Metrics,
+    pub(crate) idle_timeout: Duration,
+    pub(crate) closing: CancellationToken,
+}
+
+/// A request as the server took it in.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Identity headers.
+    pub claims: HeaderClaims,
+    /// The body, already within its size limit.
+    pub body: Bytes,
+    /// When the whole request was there.
+    pub received: Instant,
+    /// Trace headers, passed on.
+    pub trace: Trace,
+}
+
+/// How many idle sessions are looked up at once.
+const IDLE_AT_ONCE: usize = 256;
+/// Bodies above this are scanned off the async threads: 1 MiB takes about half a millisecond.
+const SCAN_INLINE: usize = 1 << 20;
+
+/// The hooks' verdict on one turn, before the upstream is asked.
+struct Plan {
+    route: RouteDecision,
+    injected: Option<Injected>,
+    generation: u64,
+    note: String,
+    policy: (Digest, DecisionSource),
+}
+
+impl Host {
+    /// Takes one turn from request to the beginning of its answer. The rest happens as [`Reply::body`] is read.
+    pub async fn turn(&self, incoming: Incoming) -> Result<Reply, TurnError> {
+        let started = SystemTime::now();
+        let request = Arc::new(scan(incoming.body).await?);
+        let identity = Identity::settle(&incoming.claims, &request.claims())?;
+        let agent = self.registry.find(&identity.agent)?;
+        if self.closing.is_cancelled() {
+            return Err(TurnError::Closing);
+        }
+        let policy = agent.policy.clone().map_err(|reason| TurnError::Policy { agent: agent.id.clone(), reason })?;
+        let place = self.recorder.place().ok_or(TurnError::Busy(MAX_IN_FLIGHT))?;
+        let session = self.session_of(&agent, &identity, &request);
+        let plan = self.plan(&agent, &policy, &session, identity.kind, &request).await;
+        self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
+
+        let mut begun = Begun {
+            id: TurnId(Uuid::now_v7()),
+            session,
+            kind: identity.kind,
+            started,
+            upstream: String::new(),
+            model: String::new(),
+            request: request.clone(),
+            skills: plan.injected.iter().flat_map(|i| i.skills.iter()).map(|s| s.name.to_string()).collect(),
+            skill_generation: plan.generation,
+            policy: plan.policy,
+            ends_session: identity.session_done,
+            agent,
+        };
+        let answering = match plan.route {
+            RouteDecision::Refuse(words) => {
+                begun.model = request.model().into_owned();
+                refusal(&begun, &words)
+            }
+            RouteDecision::To(index) => {
+                let target = &begun.agent.targets[index];
+                begun.upstream = target.upstream.to_string();
+                begun.model = if target.model.is_empty() { request.model().into_owned() } else { target.model.to_string() };
+                let ask = Ask {
+                    request: request.clone(),
+                    block: plan.injected.map(|i| i.block),
+                    model: target.model.to_string(),
+                    conversation: format!("{}/{}", begun.agent.id, begun.session),
+                    trace: incoming.trace,
+                };
+                match self.ask(&begun, ask).await {
+                    Ok(answering) => answering,
+                    Err(error) => return Err(self.failed(begun, place, incoming.received, error)),
+                }
+            }
+        };
+        self.metrics.in_flight.inc();
+        Ok(reply(begun, place, answering, incoming.received, plan.note))
+    }
+
+    async fn ask(&self, begun: &Begun, ask: Ask) -> Result<Answering, TurnError> {
+        let missing = || TurnError::NoUpstream { agent: begun.agent.id.clone(), upstream: begun.upstream.clone() };
+        let backend = self.upstreams.get(&begun.upstream).ok_or_else(missing)?;
+        Ok(backend.ask(ask).await?)
+    }
+
+    /// Records a turn that got no answer, and gives the reason back.
+    fn failed(&self, begun: Begun, place: OwnedPermit<Finished>, received: Instant, error: TurnError) -> TurnError {
+        self.metrics.in_flight.inc();
+        place.send(Finished {
+            begun,
+            duration: received.elapsed(),
+            first_byte: None,
+            outcome: domain::TurnOutcome::Failed,
+            answer: Bytes::new(),
+            streamed: false,
+            tokens: None,
+        });
+        error
+    }
+
+    fn session_of(&self, agent: &Agent, identity: &Identity, request: &ChatRequest) -> SessionId {
+        match &identity.session {
+            Some(named) => named.clone(),
+            None => self.sessions.by_conversation(&agent.id, request, || SessionId::generated(Uuid::now_v7())),
+        }
+    }
+
+    /// Asks the agent's policy: where to, and with which skills.
+    async fn plan(&self, agent: &Agent, policy: &AgentPolicy, session: &SessionId, kind: TurnKind, request: &Arc<ChatRequest>) -> Plan {
+        let state = self.sessions.open(&agent.id, session, 0);
+        let index = {
+            let mut state = lock(&state);
+            state.turns += 1;
+            state.turns - 1
+        };
+        let view = TurnView {
+            request: request.clone(),
+            agent: agent.id.clone(),
+            session: session.clone(),
+            index,
+            kind,
+            mode: agent.config.mode,
+            targets: agent.targets.clone(),
+        };
+        let mut hooks = policy.turn(Arc::new(view) as Arc<dyn TurnSource>);
+        let route = hooks.route().await;
+        self.count_failure(agent, "route", &route);
+        let library = self.skills.library(&agent.id);
+        let generation = library.generation();
+        let refused = matches!(route.value, RouteDecision::Refuse(_));
+        let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && library.len() > 0;
+        let mut note = note(&route);
+        let mut policy = (route.digest, route.source);
+        let mut injected = None;
+        if selects {
+            let chosen = hooks.select(Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>).await;
+            self.count_failure(agent, "select", &chosen);
+            injected = self.blocks.inject(&library, &chosen.value, agent.config.skills.token_budget, &state);
+            policy = (chosen.digest, chosen.source);
+            if route.failure.is_none() {
+                note = self::note(&chosen);
+            }
+        }
+        if let Some(injected) = &injected {
+            let labels = AgentLabels { agent: agent.id.to_string() };
+            self.metrics.skills_injected.get_or_create(&labels).inc_by(injected.skills.len() as u64);
+        }
+        Plan { route: route.value, injected, generation, note, policy }
+    }
+
+    fn count_failure<T>(&self, agent: &Agent, hook: &'static str, decided: &Decided<T>) {
+        if let Some(failure) = &decided.failure {
+            tracing::warn!(agent = %agent.id, hook, %failure, "the agent's policy failed, the built-in decided instead");
+            let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
+            self.metrics.policy_failures.get_or_create(&labels).inc();
+        }
+    }
+
+    /// Ends sessions in which nothing was said for the idle timeout. Runs until the host closes; idempotent.
+    pub async fn end_idle_sessions(&self) {
+        let pause = (self.idle_timeout / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        while self.closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            if let Err(error) = self.end_idle().await {
+                tracing::error!(%error, "idle sessions could not be ended");
+            }
+        }
+    }
+
+    async fn end_idle(&self) -> Result<(), StoreError> {
+        let before = SystemTime::now() - self.idle_timeout;
+        loop {
+            let idle = self.store.idle_sessions(before, IDLE_AT_ONCE).await?;
+            for session in &idle {
+                self.store.end_session(&session.agent, &session.session, EndReason::Idle).await?;
+                self.sessions.forget(&session.agent, &session.session);
+            }
+            if idle.len() < IDLE_AT_ONCE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Refuses new turns from now on. Turns under way go on.
+    pub fn stop_taking_turns(&self) {
+        self.closing.cancel();
+    }
+
+    /// Ends everything, in order: the last turns are recorded, open sessions ended, the store closed.
+    pub async fn close(self) {
+        self.closing.cancel();
+        self.recorder.close().await;
+        if let Err(error) = self.store.end_all_open(EndReason::Shutdown).await {
+            tracing::error!(%error, "open sessions could not be ended");
+        }
+        self.store.close().await;
+        self.skills.close();
+        for backend in self.upstreams.into_values() {
+            backend.close().await;
+        }
+    }
+
+    /// Checks an agent id as a request would.
+    pub fn find_agent(&self, id: &domain::AgentId) -> Result<Arc<Agent>, UnknownAgent> {
+        self.registry.find(id)
+    }
+}
+
+async fn scan(body: Bytes) -> Result<ChatRequest, TurnError> {
+    if body.len() <= SCAN_INLINE {
+        return Ok(ChatRequest::parse(body)?);
+    }
+    let scanned = tokio::task::spawn_blocking(|| ChatRequest::parse(body)).await;
+    Ok(scanned.map_err(|_| TurnError::Closing)??)
+}
+
+fn note<T>(decided: &Decided<T>) -> String {
+    match (&decided.failure, decided.source) {
+        (Some(failure), _) => format!("builtin; source=builtin; failed={}", failure.class.as_str()),
+        (None, DecisionSource::Builtin) => "builtin; source=builtin".into(),
+        (None, DecisionSource::Policy) => format!("{}; source=policy", decided.digest.short()),
+    }
+}
+
+/// A refusal is an ordinary answer: clients show it, and do not retry or lock the key as they do after an error.
+fn refusal(begun: &Begun, words: &str) -> Answering {
+    let created = begun.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let head = CompletionHead { id: format!("chatcmpl-{}", begun.id), created, model: begun.model.clone() };
+    let usage = domain::Usage::default();
+    let streamed = begun.request.stream();
+    let body = if streamed {
+        let shown = begun.request.include_usage().then_some(usage);
+        [head.first_event(), head.text_event(words), head.last_events("stop", shown)].concat().into()
+    } else {
+        head.whole(words, "stop", usage)
+    };
+    let kind = if streamed { ContentKind::Events } else { ContentKind::Whole };
+    Answering { kind, content_type: None, body: BackendBody::Own(Some(body)), tokens: Arc::default() }
+}
+
+fn reply(begun: Begun, place: OwnedPermit<Finished>, answering: Answering, received: Instant, policy: String) -> Reply {
+    let streamed = answering.kind == ContentKind::Events;
+    Reply {
+        turn: begun.id,
+        agent: begun.agent.id.clone(),
+        session: begun.session.clone(),
+        policy,
+        skills: begun.skills.len(),
+        streamed,
+        content_type: answering.content_type,
+        body: ReplyBody::new(answering.body, streamed, received, (place, begun), answering.tokens),
+    }
+}

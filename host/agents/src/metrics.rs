@@ -1,0 +1,72 @@
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// What the host counts. Labels are agents (bounded by config and the cap on unknown ones) and closed sets; never text of a
+/// client or a policy.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    pub(crate) turns: Family<TurnLabels, Counter>,
+    pub(crate) overhead: Histogram,
+    pub(crate) policy_failures: Family<FailureLabels, Counter>,
+    pub(crate) skills_injected: Family<AgentLabels, Counter>,
+    pub(crate) samples: Family<SampleLabels, Counter>,
+    pub(crate) samples_failed: Family<AgentLabels, Counter>,
+    pub(crate) records_dropped: Counter,
+    pub(crate) in_flight: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TurnLabels {
+    pub(crate) agent: String,
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct FailureLabels {
+    pub(crate) agent: String,
+    pub(crate) hook: &'static str,
+    pub(crate) class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SampleLabels {
+    pub(crate) agent: String,
+    pub(crate) verdict: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AgentLabels {
+    pub(crate) agent: String,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new(registry: &mut Registry) -> Self {
+        let seconds = [10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3, 100e-3];
+        let metrics = Metrics {
+            turns: Family::default(),
+            overhead: Histogram::new(seconds),
+            policy_failures: Family::default(),
+            skills_injected: Family::default(),
+            samples: Family::default(),
+            samples_failed: Family::default(),
+            records_dropped: Counter::default(),
+            in_flight: Gauge::default(),
+        };
+        let m = metrics.clone();
+        registry.register("metaclaw_turns", "Turns that ended, by how", m.turns);
+        registry.register("metaclaw_overhead_seconds", "From the whole request to the question upstream: identity, policy, skills", m.overhead);
+        registry.register("metaclaw_policy_failures", "Hooks that the built-in had to decide because the agent's module failed", m.policy_failures);
+        registry.register("metaclaw_skills_injected", "Skills put into prompts", m.skills_injected);
+        registry.register("metaclaw_samples", "Finished turns of rl agents, by the policy's verdict, once durable", m.samples);
+        registry.register("metaclaw_samples_failed", "Samples that could not be made durable", m.samples_failed);
+        registry.register("metaclaw_records_dropped", "Turn records lost because the store could not keep up", m.records_dropped);
+        registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);
+        metrics
+    }
+}

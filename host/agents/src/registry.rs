@@ -1,0 +1,84 @@
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use config::{AgentConfig, UnknownAgents, UnknownRule};
+use domain::AgentId;
+use policy::{AgentPolicy, Target};
+
+/// One agent as the pipeline sees it.
+#[derive(Clone)]
+pub struct Agent {
+    /// Its id.
+    pub id: AgentId,
+    /// Its settings.
+    pub config: Arc<AgentConfig>,
+    /// Its hooks, or why they cannot be had: then this agent is not served, and only this one.
+    pub policy: Result<Arc<AgentPolicy>, Arc<str>>,
+    /// Where its turns may go; the first is the configured choice. Not empty.
+    pub targets: Arc<[Target]>,
+}
+
+/// The agents that exist: those that config names, `_default`, and unknown ones that have spoken, up to a cap.
+pub(crate) struct Registry {
+    named: HashMap<AgentId, Arc<Agent>>,
+    default: Arc<Agent>,
+    unknown: UnknownAgents,
+    seen: RwLock<HashMap<AgentId, Arc<Agent>>>,
+}
+
+/// Why an agent is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownAgent {
+    /// `agents_unknown: reject`
+    #[error("no agent `{0}` is configured here: add it under `agents:` or leave X-Agent-Id out")]
+    Rejected(AgentId),
+    /// The cap is reached.
+    #[error("agent `{0}` is not configured and {1} unknown agents exist already: add it under `agents:` or raise `agents_unknown_cap`")]
+    TooMany(AgentId, usize),
+}
+
+impl Registry {
+    pub(crate) fn new(default: Arc<Agent>, named: impl IntoIterator<Item = Arc<Agent>>, unknown: UnknownAgents) -> Self {
+        Registry { named: named.into_iter().map(|a| (a.id.clone(), a)).collect(), default, unknown, seen: RwLock::default() }
+    }
+
+    /// The agent of that id, by the rules for unknown ones.
+    pub(crate) fn find(&self, id: &AgentId) -> Result<Arc<Agent>, UnknownAgent> {
+        if *id == AgentId::Default {
+            return Ok(self.default.clone());
+        }
+        if let Some(agent) = self.named.get(id) {
+            return Ok(agent.clone());
+        }
+        match self.unknown.rule {
+            UnknownRule::Default => Ok(self.default.clone()),
+            UnknownRule::Reject => Err(UnknownAgent::Rejected(id.clone())),
+            UnknownRule::Own => self.find_own(id, self.unknown.cap as usize),
+        }
+    }
+
+    /// An unknown agent has `_default`'s settings and policy, and everything else of its own.
+    fn find_own(&self, id: &AgentId, cap: usize) -> Result<Arc<Agent>, UnknownAgent> {
+        let read = self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(agent) = read.get(id) {
+            return Ok(agent.clone());
+        }
+        drop(read);
+        let mut seen = self.seen.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !seen.contains_key(id) && seen.len() >= cap {
+            return Err(UnknownAgent::TooMany(id.clone(), cap));
+        }
+        let own = || Arc::new(Agent { id: id.clone(), ..Agent::clone(&self.default) });
+        Ok(seen.entry(id.clone()).or_insert_with(own).clone())
+    }
+
+    /// Every agent known so far, `_default` first, then by name.
+    pub(crate) fn all(&self) -> Vec<Arc<Agent>> {
+        let seen = self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all: Vec<_> = self.named.values().chain(seen.values()).cloned().collect();
+        drop(seen);
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all.insert(0, self.default.clone());
+        all
+    }
+}

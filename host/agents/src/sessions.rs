@@ -1,0 +1,143 @@
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::{AgentId, SessionId};
+use moka::sync::Cache;
+use protocol::{Block, ChatRequest, Role};
+use skills::Skill;
+use xxhash_rust::xxh3::Xxh3;
+
+/// How many sessions are remembered in memory; older ones come back from the store when they speak again.
+const MAX_SESSIONS: u64 = 50_000;
+
+/// The sessions that are alive, each under its agent: the same session id of two agents is two sessions.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    live: Cache<(AgentId, SessionId), Arc<Mutex<SessionState>>>,
+    /// For clients that name no session: the hash of a conversation so far → the session it belongs to.
+    conversations: Cache<(AgentId, u64), SessionId>,
+    /// Keeps conversation hashes from being computed outside.
+    seed: u64,
+}
+
+/// What a session carries from turn to turn.
+#[derive(Debug, Default)]
+pub(crate) struct SessionState {
+    /// Turns that have begun.
+    pub(crate) turns: u32,
+    /// What was injected last.
+    pub(crate) injected: Option<Injected>,
+}
+
+/// A choice of skills and the block made of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Injected {
+    pub(crate) skills: Arc<[Arc<Skill>]>,
+    pub(crate) block: Arc<Block>,
+}
+
+impl Sessions {
+    pub(crate) fn new(idle: Duration, seed: u64) -> Self {
+        Sessions {
+            live: Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(idle).build(),
+            conversations: Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(idle).build(),
+            seed,
+        }
+    }
+
+    /// The session's state, begun with `turns` when it is new here.
+    pub(crate) fn open(&self, agent: &AgentId, session: &SessionId, turns: u32) -> Arc<Mutex<SessionState>> {
+        self.live.get_with((agent.clone(), session.clone()), || Arc::new(Mutex::new(SessionState { turns, injected: None })))
+    }
+
+    pub(crate) fn forget(&self, agent: &AgentId, session: &SessionId) {
+        self.live.invalidate(&(agent.clone(), session.clone()));
+    }
+
+    /// The session of a request that names none: the one whose conversation this request continues, or a new one.
+    ///
+    /// A conversation is known by what was said in it (system messages, which clients rewrite, left out). Each request
+    /// moves its session's mark to its own last message; a request that holds no mark begins a new session. So two
+    /// conversations that start with the same words part as soon as the first of them has gone on.
+    pub(crate) fn by_conversation(&self, agent: &AgentId, request: &ChatRequest, fresh: impl FnOnce() -> SessionId) -> SessionId {
+        let (last, earlier) = self.marks(request);
+        let known = |mark: &u64| self.conversations.get(&(agent.clone(), *mark)).map(|s| (*mark, s));
+        if let Some((_, session)) = known(&last) {
+            return session;
+        }
+        let session = match earlier.iter().rev().find_map(known) {
+            Some((mark, session)) => {
+                self.conversations.invalidate(&(agent.clone(), mark));
+                session
+            }
+            None => fresh(),
+        };
+        self.conversations.insert((agent.clone(), last), session.clone());
+        session
+    }
+
+    /// A rolling hash of what was said: at the end, and after each message before it that is not the system's.
+    fn marks(&self, request: &ChatRequest) -> (u64, Vec<u64>) {
+        let mut hash = Xxh3::with_seed(self.seed);
+        let mut earlier = Vec::with_capacity(request.message_count());
+        for index in 0..request.message_count() {
+            if request.role(index) == Some(Role::System) {
+                continue;
+            }
+            hash.write(request.raw_message(index).unwrap_or_default().as_bytes());
+            // Message borders count, so that moving text between messages changes the hash.
+            hash.write_u8(0);
+            earlier.push(hash.finish());
+        }
+        (earlier.pop().unwrap_or_else(|| hash.finish()), earlier)
+    }
+}
+
+/// Locks a session's state. A poisoned lock is taken over: the state is a cache, each field valid by itself.
+pub(crate) fn lock(state: &Mutex<SessionState>) -> std::sync::MutexGuard<'_, SessionState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    struct Client<'a> {
+        sessions: &'a Sessions,
+        agent: AgentId,
+        next: std::cell::Cell<u32>,
+    }
+
+    impl Client<'_> {
+        /// Sends a conversation (user and assistant in turn) and says which session it got.
+        fn send(&self, system: &str, said: &[&str]) -> String {
+            let roles = ["user", "assistant"].iter().cycle();
+            let mut messages = vec![json!({"role": "system", "content": system})];
+            messages.extend(said.iter().zip(roles).map(|(text, role)| json!({"role": role, "content": text})));
+            let request = ChatRequest::parse(json!({"messages": messages}).to_string().into()).unwrap();
+            let fresh = || {
+                self.next.set(self.next.get() + 1);
+                format!("auto-{}", self.next.get()).parse().unwrap()
+            };
+            self.sessions.by_conversation(&self.agent, &request, fresh).to_string()
+        }
+    }
+
+    #[test]
+    fn conversations_are_told_apart_without_headers() {
+        let sessions = Sessions::new(Duration::from_secs(60), 7);
+        let client = |agent: &str| Client { sessions: &sessions, agent: AgentId::Named(agent.parse().unwrap()), next: Default::default() };
+        let (a, b) = (client("a"), client("b"));
+        assert_eq!(a.send("monday", &["hello"]), "auto-1");
+        assert_eq!(a.send("monday", &["hello"]), "auto-1", "a retry stays in its session");
+        assert_eq!(a.send("tuesday", &["hello", "hi", "how?"]), "auto-1", "a changed system prompt changes nothing");
+        assert_eq!(a.send("monday", &["hello"]), "auto-2", "the same opening, once the first has gone on, is a new one");
+        assert_eq!(a.send("monday", &["other"]), "auto-3");
+        assert_eq!(a.send("monday", &["hello", "hi", "how?", "so", "thanks"]), "auto-1");
+        assert_eq!(a.send("monday", &["hello", "hey", "why?"]), "auto-2");
+        assert_eq!(b.send("monday", &["hello"]), "auto-1", "another agent's own numbering: nothing is shared");
+    }
+}

@@ -1,0 +1,86 @@
+use domain::{SampleState, TurnId, TurnOutcome};
+use serde::Serialize;
+use store::{Health, StoreError};
+
+use crate::host::Host;
+
+/// What is durably known of a turn: once this answers, it survives a crash.
+#[derive(Clone, Debug, Serialize)]
+pub struct TurnStatus {
+    /// The turn.
+    pub turn: String,
+    /// Whose.
+    pub agent: String,
+    /// In which session.
+    pub session: String,
+    /// `complete`, `refused`, `cancelled` or `failed`.
+    pub outcome: &'static str,
+    /// The sample made of it, when there is one.
+    pub sample: Option<SampleStatus>,
+}
+
+/// What became of a turn as training material.
+#[derive(Clone, Debug, Serialize)]
+pub struct SampleStatus {
+    /// `captured` or `dropped`.
+    pub state: &'static str,
+    /// The policy's reason for dropping it.
+    pub reason: Option<String>,
+}
+
+impl Host {
+    /// What is durable of this turn; none while it is under way, and when there is no such turn.
+    pub async fn turn_state(&self, id: TurnId) -> Result<Option<TurnStatus>, StoreError> {
+        let Some(turn) = self.store.turn(id).await? else { return Ok(None) };
+        let sample = self.store.sample_of(id).await?;
+        Ok(Some(TurnStatus {
+            turn: id.to_string(),
+            agent: turn.record.agent.to_string(),
+            session: turn.record.session.to_string(),
+            outcome: outcome_name(turn.record.outcome),
+            sample: sample.map(|s| SampleStatus { state: state_name(s.state), reason: s.reason }),
+        }))
+    }
+
+    /// Every model that a configured agent may use, with its upstream, each once.
+    pub fn models(&self) -> Vec<(String, String)> {
+        let mut models: Vec<_> = self
+            .registry
+            .all()
+            .iter()
+            .flat_map(|a| a.targets.iter())
+            .filter(|t| !t.model.is_empty())
+            .map(|t| (t.model.to_string(), t.upstream.to_string()))
+            .collect();
+        models.sort();
+        models.dedup();
+        models
+    }
+
+    /// Why the host cannot do all of its work, for `/readyz`; empty when it can.
+    pub fn problems(&self) -> Vec<String> {
+        let closing = self.closing.is_cancelled().then(|| "the host is shutting down".to_owned());
+        let store = match self.store.health() {
+            Health::Ok => None,
+            Health::Poisoned { reason } => Some(format!("nothing is recorded any more, restart the host: {reason}")),
+        };
+        closing.into_iter().chain(store).collect()
+    }
+}
+
+/// As metrics and answers write it.
+pub(crate) fn outcome_name(outcome: TurnOutcome) -> &'static str {
+    match outcome {
+        TurnOutcome::Complete => "complete",
+        TurnOutcome::Refused => "refused",
+        TurnOutcome::Cancelled => "cancelled",
+        TurnOutcome::Failed => "failed",
+    }
+}
+
+fn state_name(state: SampleState) -> &'static str {
+    match state {
+        SampleState::Captured => "captured",
+        SampleState::Dropped => "dropped",
+    }
+}

@@ -1,0 +1,159 @@
+//! What a policy may see of a turn, of the skills and of a finished turn: nothing is decoded before it is asked for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use domain::{AgentId, Mode, SessionId, TurnKind, Usage};
+use policy::{CatalogSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource};
+use protocol::ChatRequest;
+use skills::{Library, Skill};
+
+pub(crate) struct TurnView {
+    pub(crate) request: Arc<ChatRequest>,
+    pub(crate) agent: AgentId,
+    pub(crate) session: SessionId,
+    pub(crate) index: u32,
+    pub(crate) kind: TurnKind,
+    pub(crate) mode: Mode,
+    pub(crate) targets: Arc<[Target]>,
+}
+
+pub(crate) struct CatalogView(pub(crate) Arc<Library>);
+
+pub(crate) struct SampleView {
+    pub(crate) request: Arc<ChatRequest>,
+    pub(crate) agent: AgentId,
+    pub(crate) session: SessionId,
+    pub(crate) model: String,
+    pub(crate) answer_text: String,
+    pub(crate) finish_reason: String,
+    pub(crate) usage: Usage,
+    pub(crate) skills: Vec<String>,
+    pub(crate) has_tokens: bool,
+}
+
+impl TurnSource for TurnView {
+    fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn kind(&self) -> TurnKind {
+        self.kind
+    }
+
+    fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    fn requested_model(&self) -> Cow<'_, str> {
+        self.request.model()
+    }
+
+    fn user_text(&self) -> Cow<'_, str> {
+        self.request.user_text()
+    }
+
+    fn body_size(&self) -> u64 {
+        self.request.body().len() as u64
+    }
+
+    fn message_count(&self) -> u32 {
+        u32::try_from(self.request.message_count()).unwrap_or(u32::MAX)
+    }
+
+    fn message(&self, index: u32) -> Option<Message<'_>> {
+        let message = self.request.message(usize::try_from(index).ok()?)?;
+        Some(Message { role: message.role, text: message.text })
+    }
+
+    fn tool_names(&self) -> Vec<String> {
+        self.request.tool_names()
+    }
+
+    fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+}
+
+impl CatalogSource for CatalogView {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.0.get(name).is_some()
+    }
+
+    fn list(&self, offset: usize, limit: usize) -> Vec<SkillSummary> {
+        self.0.list().iter().skip(offset).take(limit).map(|s| summary(s)).collect()
+    }
+
+    fn search(&self, query: &str, k: usize) -> Vec<Scored> {
+        let hits = self.0.search(query, k);
+        hits.into_iter().map(|hit| Scored { name: hit.skill.name.shared(), score: hit.score, tokens: hit.skill.tokens }).collect()
+    }
+
+    fn read(&self, name: &str) -> Option<Arc<str>> {
+        self.0.get(name).map(|s| s.body.as_str().into())
+    }
+}
+
+fn summary(skill: &Skill) -> SkillSummary {
+    SkillSummary {
+        name: skill.name.shared(),
+        description: skill.description.as_str().into(),
+        category: skill.category.as_str().into(),
+        scope: skill.scope,
+        tokens: skill.tokens,
+    }
+}
+
+impl SampleSource for SampleView {
+    fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
+    fn session(&self) -> &SessionId {
+        &self.session
+    }
+
+    fn model(&self) -> Cow<'_, str> {
+        self.model.as_str().into()
+    }
+
+    fn user_text(&self) -> Cow<'_, str> {
+        self.request.user_text()
+    }
+
+    fn answer_text(&self) -> Cow<'_, str> {
+        self.answer_text.as_str().into()
+    }
+
+    fn finish_reason(&self) -> Cow<'_, str> {
+        self.finish_reason.as_str().into()
+    }
+
+    fn prompt_tokens(&self) -> u64 {
+        self.usage.prompt
+    }
+
+    fn completion_tokens(&self) -> u64 {
+        self.usage.completion
+    }
+
+    fn skills(&self) -> Vec<String> {
+        self.skills.clone()
+    }
+
+    fn has_tokens(&self) -> bool {
+        self.has_tokens
+    }
+}

@@ -1,0 +1,118 @@
+use std::time::{Duration, Instant};
+
+use agents::{HeaderClaims, Incoming, Reply};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, HeaderValue, Response};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use upstream::Trace;
+
+use crate::error::{HttpError, REQUEST_ID};
+use crate::state::App;
+
+/// How long the next piece of a body may take.
+const BODY_PAUSE: Duration = Duration::from_secs(30);
+/// How much is set aside for a body on its announced length alone.
+const FIRST_RESERVE: usize = 256 << 10;
+
+const AGENT: HeaderName = HeaderName::from_static("x-metaclaw-agent");
+const SESSION: HeaderName = HeaderName::from_static("x-metaclaw-session");
+const POLICY: HeaderName = HeaderName::from_static("x-metaclaw-policy");
+const SKILLS: HeaderName = HeaderName::from_static("x-metaclaw-skills");
+const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// `POST /v1/chat/completions`
+pub(crate) async fn completions(State(app): State<App>, request: Request) -> Response<Body> {
+    match take(app, request).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn take(app: App, request: Request) -> Result<Response<Body>, HttpError> {
+    let (head, body) = request.into_parts();
+    if !app.access.admits(&head.headers) {
+        return Err(HttpError::Unauthorized);
+    }
+    let claims = claims(&head.headers)?;
+    let trace = Trace { parent: head.headers.get("traceparent").cloned(), state: head.headers.get("tracestate").cloned() };
+    let body = read(body, &head.headers, app.options.max_body).await?;
+    let reply = app.host.turn(Incoming { claims, body, received: Instant::now(), trace }).await?;
+    Ok(answer(reply))
+}
+
+/// An identity header counts only when it stands once: two of them, and readers could differ on who speaks.
+fn claims(headers: &HeaderMap) -> Result<HeaderClaims, HttpError> {
+    let one = |name: &'static str| {
+        let mut values = headers.get_all(name).iter();
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(value), None) => match str::from_utf8(value.as_bytes()) {
+                Ok(text) => Ok(Some(text.to_owned())),
+                Err(_) => Err(HttpError::Header(name)),
+            },
+            (Some(_), Some(_)) => Err(HttpError::Header(name)),
+        }
+    };
+    Ok(HeaderClaims {
+        agent_id: one("x-agent-id")?,
+        session_id: one("x-session-id")?,
+        turn_type: one("x-turn-type")?,
+        session_done: one("x-session-done")?,
+        memory_scope: one("x-memory-scope")?,
+        user_id: one("x-user-id")?,
+        workspace_id: one("x-workspace-id")?,
+    })
+}
+
+/// Reads the whole body, never more than `max` bytes of it. A body that came in one piece is not copied.
+async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, HttpError> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|n| n > max) {
+        return Err(HttpError::TooLarge(max));
+    }
+    let mut first: Option<Bytes> = None;
+    let mut joined = BytesMut::new();
+    loop {
+        let frame = tokio::time::timeout(BODY_PAUSE, body.frame()).await.map_err(|_| HttpError::SlowBody)?;
+        let Some(frame) = frame else { break };
+        let Ok(data) = frame.map_err(|e| HttpError::Body(e.to_string()))?.into_data() else { continue };
+        let have = first.as_ref().map_or(joined.len(), Bytes::len);
+        if have + data.len() > max {
+            return Err(HttpError::TooLarge(max));
+        }
+        match first.take() {
+            None if joined.is_empty() => first = Some(data),
+            before => {
+                if let Some(before) = before {
+                    joined.reserve(announced.unwrap_or(0).clamp(before.len() + data.len(), FIRST_RESERVE.max(before.len() + data.len())));
+                    joined.extend_from_slice(&before);
+                }
+                joined.extend_from_slice(&data);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| joined.freeze()))
+}
+
+fn answer(reply: Reply) -> Response<Body> {
+    let mut headers = HeaderMap::with_capacity(12);
+    let default = if reply.streamed { "text/event-stream" } else { "application/json" };
+    headers.insert(CONTENT_TYPE, reply.content_type.unwrap_or(HeaderValue::from_static(default)));
+    if reply.streamed {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
+    }
+    headers.insert(SKILLS, HeaderValue::from(reply.skills));
+    let texts = [(REQUEST_ID, reply.turn.to_string()), (AGENT, reply.agent.to_string()), (POLICY, reply.policy)];
+    for (name, text) in texts {
+        headers.extend(HeaderValue::try_from(text).ok().map(|value| (name, value)));
+    }
+    // A session id may hold any printable text, so it is sent as its bytes.
+    headers.extend(HeaderValue::from_bytes(reply.session.as_str().as_bytes()).ok().map(|value| (SESSION, value)));
+    let mut response = Response::new(Body::new(reply.body));
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,64 @@
+//! Everything that is not a turn: which models, is it alive, is it ready, what was counted, what became of a turn.
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use domain::TurnId;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::error::{HttpError, json};
+use crate::state::App;
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    problems: Vec<String>,
+}
+
+/// `GET /v1/models`: open, because OpenClaw asks without its key.
+pub(crate) async fn models(State(app): State<App>) -> Response<Body> {
+    let list = protocol::ModelList::new(app.host.models());
+    json(StatusCode::OK, serde_json::to_vec(&list).unwrap_or_default().into())
+}
+
+/// `GET /healthz`: the process lives.
+pub(crate) async fn health() -> Response<Body> {
+    json(StatusCode::OK, json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}).to_string().into())
+}
+
+/// `GET /readyz`: it can do its work.
+pub(crate) async fn ready(State(app): State<App>) -> Response<Body> {
+    let problems = app.host.problems();
+    let ready = problems.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, serde_json::to_vec(&Ready { ready, problems }).unwrap_or_default().into())
+}
+
+/// `GET /metrics`: Prometheus text.
+pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response<Body> {
+    if !app.access.admits(&headers) {
+        return HttpError::Unauthorized.into_response();
+    }
+    let mut text = String::new();
+    // Encoding into a String cannot fail.
+    let _ = prometheus_client::encoding::text::encode(&mut text, &app.registry);
+    let mut response = Response::new(Body::from(text));
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
+}
+
+/// `GET /v1/turns/{id}`: whether a turn, and the sample made of it, are durable. Ids are random, so one cannot be guessed.
+pub(crate) async fn turn(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response<Body> {
+    if !app.access.admits(&headers) {
+        return HttpError::Unauthorized.into_response();
+    }
+    let Ok(id) = id.parse::<TurnId>() else { return HttpError::NoTurn.into_response() };
+    match app.host.turn_state(id).await {
+        Ok(Some(state)) => json(StatusCode::OK, serde_json::to_vec(&state).unwrap_or_default().into()),
+        Ok(None) => HttpError::NoTurn.into_response(),
+        Err(error) => HttpError::Store(error).into_response(),
+    }
+}

@@ -1,0 +1,122 @@
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::{get, post};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::HttpError;
+use crate::state::App;
+use crate::{chat, info};
+
+/// How long a client may take over the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// More headers than this are refused with 431.
+const MAX_HEADERS: usize = 100;
+/// More connections than this wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 8192;
+/// The pause after a failed accept, which is nearly always a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A bound socket, not served yet: so that what it is bound to can be printed, and a port that is taken is known, before
+/// anything else starts.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why the host cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}; is another host running there? (`metaclaw status`, or choose another `--port`)")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Listener {
+    /// Binds; port 0 takes any free one.
+    pub async fn bind(address: SocketAddr) -> Result<Self, ListenError> {
+        let failed = |source| ListenError { address, source };
+        let socket = TcpListener::bind(address).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Listener { socket, address })
+    }
+
+    /// Where it is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(info::models))
+        .route("/v1/turns/{id}", get(info::turn))
+        .route("/healthz", get(info::health))
+        .route("/readyz", get(info::ready))
+        .route("/metrics", get(info::metrics))
+        .fallback(async || HttpError::NotFound.into_response())
+        .method_not_allowed_fallback(async || HttpError::Method.into_response())
+        .with_state(app)
+}
+
+/// Serves until `stop`, then lets requests under way finish for at most `grace`. Returns how many connections had to be cut.
+pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace: Duration) -> usize {
+    let router = router(app);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener.socket, &places)).await {
+        // A stalled small write is worth 40 ms to every stream: see facts/gateways.md.
+        let _ = stream.set_nodelay(true);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), service);
+        let watched = graceful.watch(connection);
+        connections.spawn(async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(%error, "a connection ended badly");
+            }
+            drop(place);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    let finished = async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(grace, finished).await.is_ok() {
+        return 0;
+    }
+    let cut = connections.len();
+    connections.shutdown().await;
+    cut
+}
+
+async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    // The semaphore is never closed, so this always gives a place.
+    let place = places.clone().acquire_owned().await.ok();
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => return (stream, place),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::Secret;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::{BodyExt, Limited};
+use protocol::Spliced;
+use reqwest::{Client, Request, Url};
+
+use crate::body::{Pieces, UpstreamBody};
+use crate::error::{BuildError, UpstreamError, root_cause};
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an upstream may be silent, before or between bytes. MetaClaw allows 600 s for a whole answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(600);
+/// Idle connections kept for each upstream; more are closed after use.
+const IDLE_CONNECTIONS: usize = 256;
+/// How much of an error body is read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
+/// What config says of an HTTP upstream.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// Its name in config.
+    pub name: &'a str,
+    /// The base address, such as `https://api.openai.com/v1`.
+    pub base: &'a str,
+    /// The provider's key.
+    pub api_key: Option<&'a Secret>,
+}
+
+/// One provider: an address and the credential that goes there and nowhere else.
+#[derive(Debug)]
+pub struct HttpUpstream {
+    name: String,
+    client: Client,
+    chat: Url,
+    headers: HeaderMap,
+}
+
+/// The W3C trace headers of the client, the only ones of its headers that go up.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    /// `traceparent`
+    pub parent: Option<HeaderValue>,
+    /// `tracestate`
+    pub state: Option<HeaderValue>,
+}
+
+/// What kind of answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentKind {
+    /// Server-sent events.
+    Events,
+    /// JSON, or whatever else.
+    Whole,
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct Reply {
+    /// Its kind.
+    pub kind: ContentKind,
+    /// `Content-Type` as it came.
+    pub content_type: Option<HeaderValue>,
+    /// The rest.
+    pub body: UpstreamBody,
+}
+
+impl HttpUpstream {
+    /// Sets the client up; opens no connection.
+    pub fn new(settings: &Settings<'_>) -> Result<Self, BuildError> {
+        let name = || settings.name.to_owned();
+        let bad_base = || BuildError::Base { name: name(), base: settings.base.to_owned() };
+        let chat = Url::parse(&format!("{}/chat/completions", settings.base.trim_end_matches('/'))).map_err(|_| bad_base())?;
+        if !matches!(chat.scheme(), "http" | "https") {
+            return Err(bad_base());
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        if let Some(key) = settings.api_key {
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| BuildError::Key { name: name() })?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        // A second install is refused, harmlessly: the first one is the same.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .user_agent(concat!("metaclaw/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .build()
+            .map_err(|source| BuildError::Client { name: name(), source })?;
+        Ok(HttpUpstream { name: name(), client, chat, headers })
+    }
+
+    /// Sends a chat request and waits for the head of the answer. Dropping the returned body closes the connection, which
+    /// is how a provider learns that nobody listens any more.
+    pub async fn chat(&self, body: Spliced, trace: &Trace) -> Result<Reply, UpstreamError> {
+        let mut request = Request::new(Method::POST, self.chat.clone());
+        request.headers_mut().clone_from(&self.headers);
+        for (name, value) in [("traceparent", &trace.parent), ("tracestate", &trace.state)] {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value.clone());
+            }
+        }
+        *request.body_mut() = Some(reqwest::Body::wrap(Pieces::new(body.parts, body.len)));
+        let response = self.client.execute(request).await.map_err(|e| self.failed(&e))?;
+        let status = response.status();
+        let response: http::Response<reqwest::Body> = response.into();
+        let (head, body) = response.into_parts();
+        let body = UpstreamBody::new(self.name.clone(), body);
+        if !status.is_success() {
+            let retry_after = head.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            let body = Limited::new(body, MAX_ERROR_BODY).collect().await.map(|b| b.to_bytes()).unwrap_or_else(|_| Bytes::new());
+            return Err(UpstreamError::Rejected { name: self.name.clone(), status: status.as_u16(), body, retry_after });
+        }
+        let content_type = head.headers.get(CONTENT_TYPE).cloned();
+        let events = content_type.as_ref().is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        Ok(Reply { kind: if events { ContentKind::Events } else { ContentKind::Whole }, content_type, body })
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> UpstreamError {
+        let name = self.name.clone();
+        if error.is_timeout() {
+            UpstreamError::Timeout { name }
+        } else if error.is_connect() {
+            UpstreamError::Unreachable { name, reason: root_cause(error) }
+        } else {
+            UpstreamError::Broken { name, reason: root_cause(error) }
+        }
+    }
+}
