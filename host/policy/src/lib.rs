@@ -1,1 +1,33 @@
-//! placeholder
+//! Runs policies: WebAssembly components that route an agent's turns, select its skills and filter its samples.
+//!
+//! An [`Engine`] compiles components into [`Module`]s; an [`AgentPolicy`] says which modules decide for an agent, and
+//! within which limits. Every call has an answer: when the agent's module fails, the built-in policy decides instead,
+//! and [`Decided`] says so.
+//!
+//! A guest is taken to be hostile. It runs in a store of its own that lives for one turn, sees nothing but what the
+//! [sources](TurnSource) offer, and is stopped when it exceeds its CPU time, its wall time, its memory, its stack, or
+//! the bytes it may pass. It runs on the caller's thread, which costs least, and yields to the other tasks of that
+//! thread every millisecond.
+
+mod agent;
+mod bindings;
+mod call;
+mod decision;
+mod engine;
+mod error;
+mod host;
+mod inspect;
+mod module;
+mod source;
+mod state;
+mod text;
+mod ticker;
+
+pub use agent::{AgentPolicy, AgentPolicyParts, TurnCall};
+pub use decision::{Decided, Failure, FailureClass, RouteDecision};
+pub use engine::{Engine, EngineOptions};
+pub use error::{EngineError, LoadError};
+pub use module::{Description, Hooks, Module};
+pub use source::{
+    CatalogSource, MAX_HITS, MAX_LIST, MAX_TEXT, Message, SampleSource, Scored, SkillSummary, Target, TurnSource,
+};

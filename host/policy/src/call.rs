@@ -1,0 +1,242 @@
+//! One hook, asked of one instance.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Verdict;
+use tokio::sync::OwnedSemaphorePermit;
+use wasmtime::component::{Instance, Resource};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+
+use crate::bindings::metaclaw::policy::types;
+use crate::decision::{Failure, FailureClass, RouteDecision};
+use crate::engine::Machine;
+use crate::module::Module;
+use crate::source::CatalogSource;
+use crate::state::{CpuMeter, LOG_BYTES, MemoryLimit, State, Stopped, Subject};
+use crate::ticker::Running;
+
+/// What a guest may pass to the host, or return, at once, in bytes.
+const HOSTCALL_BYTES: usize = 1 << 20;
+/// Resource handles, the guest's own included, that may exist at once.
+const MAX_HANDLES: usize = 128;
+/// The longest refusal, in bytes.
+const MAX_REFUSAL: usize = 4096;
+/// The most skills that a selection may name.
+const MAX_SKILLS: usize = 64;
+/// The heaviest sample.
+const MAX_WEIGHT: f32 = 10.0;
+/// The longest reason for dropping a sample, in bytes.
+const MAX_REASON: usize = 1 << 10;
+
+/// What one call may use.
+#[derive(Clone, Copy)]
+pub(crate) struct CallLimits {
+    pub(crate) cpu: Duration,
+    /// In bytes, all memories together.
+    pub(crate) memory: u64,
+}
+
+/// An instance, for the hooks of one turn. Once a call has failed it must not be used again.
+pub(crate) struct Live {
+    // The store goes first, then the places it took.
+    store: Store<State>,
+    instance: Instance,
+    module: Arc<Module>,
+    /// Whether what the start left of its limits is for the first call.
+    armed: bool,
+    _places: Places,
+}
+
+/// Permits that a live instance holds.
+pub(crate) struct Places {
+    pub(crate) _of_engine: OwnedSemaphorePermit,
+    pub(crate) _of_agent: Option<OwnedSemaphorePermit>,
+}
+
+/// A hook: how a module is asked, and how its answer is checked.
+pub(crate) trait Hook {
+    type Decision;
+    /// Asks and checks. The limits are armed already.
+    fn ask(live: &mut Live) -> impl Future<Output = Result<Self::Decision, Failure>> + Send;
+}
+
+pub(crate) struct Route;
+pub(crate) struct Select;
+pub(crate) struct Filter;
+
+/// A store whose limits are not armed yet.
+pub(crate) fn new_store(
+    machine: &Machine,
+    settings: Arc<str>,
+    subject: Subject,
+    memory: u64,
+    cpu: CpuMeter,
+) -> Store<State> {
+    let state =
+        State { settings, subject, catalog: None, memory: MemoryLimit::new(memory), cpu, log_left: LOG_BYTES };
+    let mut store = Store::new(&machine.wasm, state);
+    store.limiter(|state| &mut state.memory);
+    store.set_hostcall_fuel(HOSTCALL_BYTES);
+    store.set_max_component_handles(MAX_HANDLES);
+    store.epoch_deadline_callback(|mut store| store.data_mut().cpu.slice_ended());
+    store
+}
+
+impl Live {
+    /// Makes an instance. This runs the module's start functions, so it is armed like a call.
+    pub(crate) async fn start(
+        machine: &Arc<Machine>,
+        module: &Arc<Module>,
+        settings: &Arc<str>,
+        subject: Subject,
+        limits: CallLimits,
+        places: Places,
+    ) -> Result<Self, Failure> {
+        let _running = run(machine)?;
+        let meter = CpuMeter::yielding(machine.clone());
+        let mut store = new_store(machine, settings.clone(), subject, limits.memory, meter);
+        arm(&mut store, limits.cpu);
+        let instance = module.pre.instantiate_async(&mut store).await;
+        store.data().cpu.leave_lane();
+        match instance {
+            Ok(instance) => Ok(Live { store, instance, module: module.clone(), armed: true, _places: places }),
+            Err(e) => Err(classify(&e, store.data(), FailureClass::Link)),
+        }
+    }
+
+    /// Asks one hook. The first has what the start has left, every further one has limits of its own.
+    pub(crate) async fn ask<H: Hook>(&mut self, machine: &Machine, cpu: Duration) -> Result<H::Decision, Failure> {
+        let _running = run(machine)?;
+        if !std::mem::take(&mut self.armed) {
+            arm(&mut self.store, cpu);
+        }
+        let decision = H::ask(self).await;
+        self.store.data().cpu.leave_lane();
+        decision
+    }
+
+    /// Whether this is an instance of `module` that has these settings.
+    pub(crate) fn is_of(&self, module: &Arc<Module>, settings: &Arc<str>) -> bool {
+        Arc::ptr_eq(&self.module, module) && Arc::ptr_eq(&self.store.data().settings, settings)
+    }
+
+    /// Lets the guest search these skills.
+    pub(crate) fn lend(&mut self, catalog: Arc<dyn CatalogSource>) {
+        self.store.data_mut().catalog = Some(catalog);
+    }
+
+    fn failed(&self, error: &wasmtime::Error) -> Failure {
+        classify(error, self.store.data(), FailureClass::BadOutput)
+    }
+}
+
+impl Hook for Route {
+    type Decision = RouteDecision;
+
+    async fn ask(live: &mut Live) -> Result<RouteDecision, Failure> {
+        let guest = lookup(live.module.routing.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
+        let answer = guest.call_route(&mut live.store, Resource::new_borrow(0)).await;
+        match answer.map_err(|e| live.failed(&e))?.map_err(|p| problem(&p))? {
+            types::Decision::To(route) => {
+                let Subject::Turn(turn) = &live.store.data().subject else { return Err(bad("there is no turn")) };
+                let types::Target { upstream, model } = route.target;
+                let chosen = turn.targets().iter().position(|t| *t.upstream == *upstream && *t.model == *model);
+                chosen.map(RouteDecision::To).ok_or_else(|| {
+                    bad(&format!("it chose upstream {upstream:?} and model {model:?}, which the turn does not offer"))
+                })
+            }
+            types::Decision::Refuse(refusal) if refusal.message.is_empty() => Err(bad("its refusal says nothing")),
+            types::Decision::Refuse(refusal) if refusal.message.len() > MAX_REFUSAL => {
+                Err(bad(&format!("its refusal has {} bytes, at most {MAX_REFUSAL} may be", refusal.message.len())))
+            }
+            types::Decision::Refuse(refusal) => Ok(RouteDecision::Refuse(refusal.message)),
+        }
+    }
+}
+
+impl Hook for Select {
+    type Decision = Vec<String>;
+
+    async fn ask(live: &mut Live) -> Result<Vec<String>, Failure> {
+        let guest = lookup(live.module.selection.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
+        let (turn, catalog) = (Resource::new_borrow(0), Resource::new_borrow(0));
+        let answer = guest.call_select(&mut live.store, turn, catalog).await;
+        let names = answer.map_err(|e| live.failed(&e))?.map_err(|p| problem(&p))?;
+        if names.len() > MAX_SKILLS {
+            return Err(bad(&format!("it selected {} skills, at most {MAX_SKILLS} may be", names.len())));
+        }
+        let Some(catalog) = &live.store.data().catalog else { return Err(bad("there is no catalog")) };
+        for (at, name) in names.iter().enumerate() {
+            if names[..at].contains(name) {
+                return Err(bad(&format!("it selected the skill {name:?} twice")));
+            }
+            if !catalog.contains(name) {
+                return Err(bad(&format!("it selected the skill {name:?}, which the catalog does not have")));
+            }
+        }
+        Ok(names)
+    }
+}
+
+impl Hook for Filter {
+    type Decision = Verdict;
+
+    async fn ask(live: &mut Live) -> Result<Verdict, Failure> {
+        let guest = lookup(live.module.filter.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
+        let answer = guest.call_filter(&mut live.store, Resource::new_borrow(0)).await;
+        match answer.map_err(|e| live.failed(&e))?.map_err(|p| problem(&p))? {
+            // Written so that NaN is refused as well.
+            types::Verdict::Keep(weight) if weight > 0.0 && weight <= MAX_WEIGHT => Ok(Verdict::Keep { weight }),
+            types::Verdict::Keep(weight) => {
+                Err(bad(&format!("it gave the weight {weight}, which is not greater than 0 and at most {MAX_WEIGHT}")))
+            }
+            types::Verdict::Drop(reason) => {
+                Ok(Verdict::Drop { reason: crate::text::printable(&reason, MAX_REASON) })
+            }
+        }
+    }
+}
+
+/// What became of a call that returned an error. `otherwise` is for errors that are neither traps nor ours: at the start
+/// they mean that the module does not fit, later that it passed or returned what cannot be read.
+pub(crate) fn classify(error: &wasmtime::Error, state: &State, otherwise: FailureClass) -> Failure {
+    let class = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<Trap>()) {
+        (Some(Stopped::CpuUsedUp), _) => FailureClass::Cpu,
+        (Some(Stopped::Closing), _) => FailureClass::Link,
+        _ if state.memory.refused => FailureClass::Memory,
+        (_, Some(Trap::StackOverflow)) => FailureClass::Stack,
+        (_, Some(_)) => FailureClass::Trap,
+        _ if error.is::<PoolConcurrencyLimitError>() => FailureClass::Queue,
+        _ => otherwise,
+    };
+    Failure::new(class, &format!("{error:#}"))
+}
+
+/// Allows this much from now on.
+fn arm(store: &mut Store<State>, cpu: Duration) {
+    let state = store.data_mut();
+    state.log_left = LOG_BYTES;
+    let first = state.cpu.arm(cpu);
+    store.set_epoch_deadline(first);
+}
+
+fn run(machine: &Machine) -> Result<Running, Failure> {
+    machine.ticker.run().ok_or_else(|| Failure::new(FailureClass::Link, &Stopped::Closing.to_string()))
+}
+
+/// The functions of a hook that the module has, or it would not have been asked.
+fn lookup<I, G>(hook: Option<&I>, load: impl FnOnce(&I) -> wasmtime::Result<G>) -> Result<G, Failure> {
+    let hook = hook.ok_or_else(|| Failure::new(FailureClass::Link, "the module does not have this hook"))?;
+    load(hook).map_err(|e| Failure::new(FailureClass::Link, &format!("{e:#}")))
+}
+
+fn bad(message: &str) -> Failure {
+    Failure::new(FailureClass::BadOutput, message)
+}
+
+fn problem(problem: &types::Problem) -> Failure {
+    Failure::new(FailureClass::PolicyError, &format!("{}: {}", problem.code, problem.message))
+}
+

@@ -1,0 +1,103 @@
+use std::fmt;
+
+use domain::{DecisionSource, Digest};
+
+/// What a hook decided, and who did.
+#[derive(Clone, Debug)]
+pub struct Decided<T> {
+    /// The decision. There always is one.
+    pub value: T,
+    /// The agent's own module, or the built-in one.
+    pub source: DecisionSource,
+    /// Of the module that decided.
+    pub digest: Digest,
+    /// Why the agent's own module did not decide, when it should have.
+    pub failure: Option<Failure>,
+}
+
+/// Where a turn goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteDecision {
+    /// To this one of the turn's targets: an index that is in range.
+    To(usize),
+    /// Nowhere: the client gets these words instead, 1 to 4,096 bytes.
+    Refuse(String),
+}
+
+/// How a module failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which limit or rule.
+    pub class: FailureClass,
+    /// One sentence for the operator; control characters escaped, at most 1 KiB.
+    pub message: String,
+}
+
+/// What went wrong, as a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureClass {
+    /// The module could not be started.
+    Link,
+    /// The module gave up: a panic, an access out of bounds, a division by zero.
+    Trap,
+    /// It used up its CPU time.
+    Cpu,
+    /// It took too long altogether.
+    Wall,
+    /// No place became free in time.
+    Queue,
+    /// It wanted more memory or table space than it may have.
+    Memory,
+    /// It ran out of stack.
+    Stack,
+    /// It answered, but not with what it may.
+    BadOutput,
+    /// It answered with a `problem`.
+    PolicyError,
+}
+
+impl FailureClass {
+    /// Every class, for those who count them.
+    pub const ALL: [FailureClass; 9] = [
+        FailureClass::Link,
+        FailureClass::Trap,
+        FailureClass::Cpu,
+        FailureClass::Wall,
+        FailureClass::Queue,
+        FailureClass::Memory,
+        FailureClass::Stack,
+        FailureClass::BadOutput,
+        FailureClass::PolicyError,
+    ];
+
+    /// The label: stable, lower-case, with underscores.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureClass::Link => "link",
+            FailureClass::Trap => "trap",
+            FailureClass::Cpu => "cpu",
+            FailureClass::Wall => "wall",
+            FailureClass::Queue => "queue",
+            FailureClass::Memory => "memory",
+            FailureClass::Stack => "stack",
+            FailureClass::BadOutput => "bad_output",
+            FailureClass::PolicyError => "policy_error",
+        }
+    }
+}
+
+impl Failure {
+    /// A failure whose message may hold words of the guest, which are escaped and cut here.
+    pub(crate) fn new(class: FailureClass, message: &str) -> Self {
+        Failure { class, message: crate::text::printable(message, MAX_MESSAGE) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class.as_str(), self.message)
+    }
+}
+
+/// The most of a failure's message that is kept, in bytes.
+const MAX_MESSAGE: usize = 1 << 10;

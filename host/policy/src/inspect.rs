@@ -1,0 +1,90 @@
+//! What can be said of a module before it is compiled. Compiling costs far more than reading, and cannot be stopped.
+
+use wasmparser::{Encoding, Parser, Payload};
+
+use crate::error::LoadError;
+
+/// The largest module.
+pub(crate) const MAX_MODULE: usize = 32 << 20;
+/// The most functions; CPython has some 25,000.
+const MAX_FUNCTIONS: u64 = 100_000;
+/// The largest function, in bytes of code. Compiling takes more than linear time; interpreters' main loops have 200 KiB.
+const MAX_FUNCTION: usize = 512 << 10;
+/// The package whose interfaces guests may import, and which of them.
+const PACKAGE: &str = "metaclaw:policy/";
+const IMPORTS: [&str; 6] = ["types", "settings", "turn", "catalog", "sample", "log"];
+/// The line of versions that this host speaks.
+const VERSION: &str = "0.1.";
+
+/// Refuses what is not a component, imports what no policy gets, was built for another version, or would take too long
+/// to compile.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<(), LoadError> {
+    if bytes.len() > MAX_MODULE {
+        return Err(LoadError::TooLarge { size: bytes.len(), limit: MAX_MODULE });
+    }
+    let invalid = |e: wasmparser::BinaryReaderError| LoadError::Invalid(e.to_string());
+    // Core modules and components inside the component come in order, each closed by an end.
+    let mut depth = 0_usize;
+    let mut functions = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload.map_err(invalid)? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(LoadError::CoreModule),
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    check_import(import.map_err(invalid)?.name.name)?;
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    check_export(export.map_err(invalid)?.name.name)?;
+                }
+            }
+            Payload::CodeSectionStart { count, .. } => {
+                functions += u64::from(count);
+                if functions > MAX_FUNCTIONS {
+                    return Err(LoadError::TooComplex(format!("it has more than {MAX_FUNCTIONS} functions")));
+                }
+            }
+            Payload::CodeSectionEntry(body) if body.range().len() > MAX_FUNCTION => {
+                let size = body.range().len();
+                return Err(LoadError::TooComplex(format!("a function has {size} bytes, at most {MAX_FUNCTION}")));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_import(name: &str) -> Result<(), LoadError> {
+    if let Some(rest) = name.strip_prefix(PACKAGE) {
+        let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
+        if !version.starts_with(VERSION) {
+            return Err(LoadError::Version(shown(name)));
+        }
+        if IMPORTS.contains(&interface) {
+            return Ok(());
+        }
+    }
+    let hint = match name.split(':').next() {
+        Some("wasi") => {
+            ": build it without WASI (Rust: `--target wasm32-unknown-unknown`, as `policy-build` does; \
+             componentize-py and componentize-qjs: `--stub-wasi`; componentize-js: `-d` for every feature)"
+        }
+        _ => "",
+    };
+    Err(LoadError::Import { name: shown(name), hint })
+}
+
+fn check_export(name: &str) -> Result<(), LoadError> {
+    match name.strip_prefix(PACKAGE).map(|rest| rest.split_once('@').unwrap_or((rest, ""))) {
+        Some((_, version)) if !version.starts_with(VERSION) => Err(LoadError::Version(shown(name))),
+        // Other exports are the module's own business: nobody calls them.
+        _ => Ok(()),
+    }
+}
+
+fn shown(name: &str) -> String {
+    crate::text::printable(name, 200)
+}

@@ -1,0 +1,167 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Digest;
+use wasmtime::component::{Instance, InstancePre};
+
+use crate::bindings::exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
+use crate::call::{CallLimits, classify, new_store};
+use crate::decision::{Failure, FailureClass};
+use crate::engine::{Machine, NO_SETTINGS};
+use crate::error::LoadError;
+use crate::state::{CpuMeter, State, Subject};
+use crate::text::printable;
+
+/// What a module may use while it is tried out; nobody waits for an answer then.
+const PROBE_LIMITS: CallLimits = CallLimits { cpu: Duration::from_secs(1), memory: 256 << 20 };
+/// The most of each text that a module says of itself, in bytes.
+const MAX_DESCRIPTION: usize = 1 << 10;
+/// The most problems with a configuration that are reported.
+const MAX_PROBLEMS: usize = 16;
+
+/// A compiled policy. Agents that use the same bytes share one.
+pub struct Module {
+    digest: Digest,
+    description: Description,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) routing: Option<routing::GuestIndices>,
+    pub(crate) selection: Option<skill_selection::GuestIndices>,
+    pub(crate) filter: Option<sample_filter::GuestIndices>,
+    lifecycle: lifecycle::GuestIndices,
+}
+
+/// What a module says of itself; control characters escaped, each at most 1 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// The author's name for it.
+    pub name: String,
+    /// The author's version.
+    pub version: String,
+    /// One sentence.
+    pub summary: String,
+}
+
+/// Which hooks a module has; the built-in policy covers the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// `routing`.
+    pub route: bool,
+    /// `skill-selection`.
+    pub select: bool,
+    /// `sample-filter`.
+    pub filter: bool,
+}
+
+impl Module {
+    /// Finds the hooks and tries the module out. Shapes are only compared with ours when an instance exists, so a module
+    /// that does not fit is refused here and not on its first turn.
+    pub(crate) fn new(machine: &Arc<Machine>, digest: Digest, pre: InstancePre<State>) -> Result<Self, LoadError> {
+        let exports = |name: &str| {
+            let name = format!("metaclaw:policy/{name}@0.1.0");
+            pre.component().get_export_index(None, &name).is_some()
+        };
+        let shape = |e: wasmtime::Error| LoadError::Shape(format!("{e:#}"));
+        if !exports("lifecycle") {
+            return Err(LoadError::NoLifecycle);
+        }
+        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(shape)?;
+        let routing = exports("routing").then(|| routing::GuestIndices::new(&pre)).transpose().map_err(shape)?;
+        let selection =
+            exports("skill-selection").then(|| skill_selection::GuestIndices::new(&pre)).transpose().map_err(shape)?;
+        let filter =
+            exports("sample-filter").then(|| sample_filter::GuestIndices::new(&pre)).transpose().map_err(shape)?;
+        let mut module =
+            Module { digest, description: Description::default(), pre, routing, selection, filter, lifecycle };
+        let hooks = module.hooks();
+        if !(hooks.route || hooks.select || hooks.filter) {
+            return Err(LoadError::NoHook);
+        }
+        module.description = module.probe(machine, NO_SETTINGS, |store, instance| {
+            let shape = |e| ProbeError::Shape(format!("{e:#}"));
+            if let Some(hook) = &module.routing {
+                hook.load(&mut *store, instance).map_err(shape)?;
+            }
+            if let Some(hook) = &module.selection {
+                hook.load(&mut *store, instance).map_err(shape)?;
+            }
+            if let Some(hook) = &module.filter {
+                hook.load(&mut *store, instance).map_err(shape)?;
+            }
+            let guest = module.lifecycle.load(&mut *store, instance).map_err(shape)?;
+            let said = guest.call_describe(&mut *store).map_err(ProbeError::Failed)?;
+            let [name, version, summary] =
+                [said.name, said.version, said.summary].map(|text| printable(&text, MAX_DESCRIPTION));
+            Ok(Description { name, version, summary })
+        })?;
+        Ok(module)
+    }
+
+    /// Of the component's bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What the module says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// Which hooks it has.
+    pub fn hooks(&self) -> Hooks {
+        Hooks { route: self.routing.is_some(), select: self.selection.is_some(), filter: self.filter.is_some() }
+    }
+
+    /// Asks the module whether it accepts these settings.
+    pub(crate) fn check_config(&self, machine: &Arc<Machine>, json: &str) -> Result<(), LoadError> {
+        let problems = self.probe(machine, json, |store, instance| {
+            let guest =
+                self.lifecycle.load(&mut *store, instance).map_err(|e| ProbeError::Shape(format!("{e:#}")))?;
+            guest.call_validate_config(&mut *store, json).map_err(ProbeError::Failed)
+        })?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let shown = problems.iter().take(MAX_PROBLEMS).map(|p| printable(&p.message, MAX_DESCRIPTION)).collect();
+        Err(LoadError::Config(shown))
+    }
+
+    /// Does something with a fresh instance, on this thread.
+    fn probe<T>(
+        &self,
+        machine: &Arc<Machine>,
+        settings: &str,
+        ask: impl FnOnce(&mut wasmtime::Store<State>, &Instance) -> Result<T, ProbeError>,
+    ) -> Result<T, LoadError> {
+        let _running = machine.ticker.run().ok_or_else(|| {
+            LoadError::Probe(Failure::new(FailureClass::Link, "the policy engine has been shut down"))
+        })?;
+        let meter = CpuMeter::blocking(machine.clone());
+        let mut store = new_store(machine, settings.into(), Subject::Probe, PROBE_LIMITS.memory, meter);
+        let first = store.data_mut().cpu.arm(PROBE_LIMITS.cpu);
+        store.set_epoch_deadline(first);
+        let instance = match self.pre.instantiate(&mut store) {
+            Ok(instance) => instance,
+            Err(e) => return Err(LoadError::Probe(classify(&e, store.data(), FailureClass::Link))),
+        };
+        ask(&mut store, &instance).map_err(|e| match e {
+            ProbeError::Shape(reason) => LoadError::Shape(reason),
+            ProbeError::Failed(e) => LoadError::Probe(classify(&e, store.data(), FailureClass::BadOutput)),
+        })
+    }
+}
+
+enum ProbeError {
+    Shape(String),
+    Failed(wasmtime::Error),
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module")
+            .field("digest", &self.digest)
+            .field("description", &self.description)
+            .field("hooks", &self.hooks())
+            .finish_non_exhaustive()
+    }
+}

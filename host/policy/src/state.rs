@@ -1,0 +1,190 @@
+//! What one store holds: what the guest may look at, and how much it may still use.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::AgentId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
+
+use crate::engine::Machine;
+use crate::source::{CatalogSource, SampleSource, TurnSource};
+use crate::ticker::TICK;
+
+/// All tables of one call together, in elements.
+const MAX_TABLE_ELEMENTS: usize = 10_000;
+/// Core instances, memories and tables of one call. A Python component has 38 core instances.
+const MAX_OBJECTS: usize = 128;
+/// A guest that is done within so many ticks is never interrupted at all.
+const FIRST_SLICE: u64 = 2;
+/// What a guest may write to the log in one call, in bytes.
+pub(crate) const LOG_BYTES: usize = 8 << 10;
+
+/// A store's data.
+pub(crate) struct State {
+    pub(crate) settings: Arc<str>,
+    pub(crate) subject: Subject,
+    pub(crate) catalog: Option<Arc<dyn CatalogSource>>,
+    pub(crate) memory: MemoryLimit,
+    pub(crate) cpu: CpuMeter,
+    /// Bytes that may still be logged in this call.
+    pub(crate) log_left: usize,
+}
+
+/// What the guest is asked about.
+#[derive(Clone)]
+pub(crate) enum Subject {
+    Turn(Arc<dyn TurnSource>),
+    Sample(Arc<dyn SampleSource>),
+    /// Nothing: the module is being loaded.
+    Probe,
+}
+
+/// Keeps the *sum* of everything that a store's instances allocate within the limit. `wasmtime`'s own limits count each
+/// memory by itself, which a component with several gets around.
+pub(crate) struct MemoryLimit {
+    limit: usize,
+    used: usize,
+    table_elements: usize,
+    /// Whether something was refused: the trap that follows is then no mystery.
+    pub(crate) refused: bool,
+}
+
+/// Lets a guest run in slices of one tick, and gives way to the runtime's other tasks in between.
+pub(crate) struct CpuMeter {
+    machine: Arc<Machine>,
+    slices_left: u64,
+    manner: Manner,
+    /// The place in the slow lane, while the guest runs there.
+    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+}
+
+/// How a guest is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// On a runtime, where it must give way.
+    Yielding,
+    /// It has given way and is about to go on.
+    Resuming,
+    /// On a thread that may be blocked.
+    Blocking,
+}
+
+/// Why the meter stopped a guest.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum Stopped {
+    #[error("the policy used up its CPU time")]
+    CpuUsedUp,
+    #[error("the policy engine has been shut down")]
+    Closing,
+}
+
+impl Subject {
+    /// Whose turn or sample it is.
+    pub(crate) fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Subject::Turn(turn) => Some(turn.agent()),
+            Subject::Sample(sample) => Some(sample.agent()),
+            Subject::Probe => None,
+        }
+    }
+}
+
+impl MemoryLimit {
+    pub(crate) fn new(limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        MemoryLimit { limit, used: 0, table_elements: 0, refused: false }
+    }
+
+    /// Adds `wanted - current` to `sum` if that keeps it within `limit`.
+    fn grow(&mut self, current: usize, wanted: usize, sum: fn(&mut Self) -> &mut usize, limit: usize) -> bool {
+        let after = sum(self).checked_add(wanted.saturating_sub(current)).filter(|after| *after <= limit);
+        match after {
+            Some(after) => *sum(self) = after,
+            None => self.refused = true,
+        }
+        after.is_some()
+    }
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, current: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        // The module's own maximum is no failure of ours: let wasmtime refuse, and count nothing.
+        if most.is_some_and(|most| wanted > most) {
+            return Ok(false);
+        }
+        Ok(self.grow(current, wanted, |s| &mut s.used, self.limit))
+    }
+
+    fn table_growing(&mut self, current: usize, wanted: usize, most: Option<usize>) -> wasmtime::Result<bool> {
+        if most.is_some_and(|most| wanted > most) {
+            return Ok(false);
+        }
+        Ok(self.grow(current, wanted, |s| &mut s.table_elements, MAX_TABLE_ELEMENTS))
+    }
+
+    fn instances(&self) -> usize {
+        MAX_OBJECTS
+    }
+
+    fn memories(&self) -> usize {
+        MAX_OBJECTS
+    }
+
+    fn tables(&self) -> usize {
+        MAX_OBJECTS
+    }
+}
+
+impl CpuMeter {
+    /// For calls on a runtime.
+    pub(crate) fn yielding(machine: Arc<Machine>) -> Self {
+        CpuMeter { machine, slices_left: 0, manner: Manner::Yielding, place: Arc::default() }
+    }
+
+    /// For calls on a thread that may be blocked.
+    pub(crate) fn blocking(machine: Arc<Machine>) -> Self {
+        CpuMeter { manner: Manner::Blocking, ..CpuMeter::yielding(machine) }
+    }
+
+    /// Allows `cpu` from now on, and says how many ticks ahead the first deadline is.
+    pub(crate) fn arm(&mut self, cpu: Duration) -> u64 {
+        let ticks = u64::try_from(cpu.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).max(1);
+        let first = ticks.min(FIRST_SLICE);
+        self.slices_left = ticks - first;
+        first
+    }
+
+    /// A slice has ended: the guest goes on after giving way, or not at all.
+    pub(crate) fn slice_ended(&mut self) -> wasmtime::Result<UpdateDeadline> {
+        if !self.machine.ticker.is_open() {
+            return Err(Stopped::Closing.into());
+        }
+        if self.manner == Manner::Resuming {
+            self.manner = Manner::Yielding;
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        self.slices_left = self.slices_left.checked_sub(1).ok_or(Stopped::CpuUsedUp)?;
+        if self.manner == Manner::Blocking {
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        // A deadline of no ticks brings us back here before the guest goes on, to see whether it still may.
+        self.manner = Manner::Resuming;
+        self.leave_lane();
+        Ok(UpdateDeadline::YieldCustom(0, Box::pin(give_way(self.machine.slow_lane.clone(), self.place.clone()))))
+    }
+
+    /// The call has ended.
+    pub(crate) fn leave_lane(&self) {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Lets other tasks and the I/O driver go first, then waits for a place in the slow lane. The lane has fewer places than
+/// the runtime has threads, so guests that take long never hold all of them.
+async fn give_way(lane: Arc<Semaphore>, place: Arc<Mutex<Option<OwnedSemaphorePermit>>>) {
+    tokio::task::yield_now().await;
+    // The lane is never closed; if it were, running without a place would be right.
+    let permit = lane.acquire_owned().await.ok();
+    *place.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+}

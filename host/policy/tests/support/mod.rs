@@ -1,0 +1,207 @@
+//! Turns, catalogs and samples to ask policies about, and the guests to ask.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses a part of this")]
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::Duration;
+
+use domain::{AgentId, Mode, PolicyLimits, SessionId, SkillScope, TurnKind};
+use policy::{
+    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, Message, Module, SampleSource, Scored,
+    SkillSummary, Target, TurnSource,
+};
+
+/// One engine for all tests of a file, as in the product.
+pub static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineOptions::default()).unwrap());
+
+/// The component of `tests/guests/misbehaving`.
+pub fn misbehaving() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| guest("tests/guests/misbehaving"))
+}
+
+/// The component of `examples/two-agents/policy`.
+pub fn assistant() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| guest("examples/two-agents/policy"))
+}
+
+fn guest(path: &str) -> Vec<u8> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Guests share a target directory, so that their dependencies are built once; cargo's lock makes them queue.
+    policy_build::build(&root.join(path), &Path::new(env!("CARGO_TARGET_TMPDIR")).join("guests")).unwrap()
+}
+
+/// An agent whose hooks are all those of `module`.
+pub fn agent(module: &Arc<Module>, config: &str, limits: PolicyLimits) -> AgentPolicy {
+    let some = || Some(module.clone());
+    let parts = AgentPolicyParts { route: some(), select: some(), filter: some(), config: config.into(), limits };
+    AgentPolicy::new(&ENGINE, parts)
+}
+
+/// An agent that has no module.
+pub fn plain() -> AgentPolicy {
+    let limits = PolicyLimits::default();
+    AgentPolicy::new(&ENGINE, AgentPolicyParts { route: None, select: None, filter: None, config: "{}".into(), limits })
+}
+
+/// Limits whose wall time does not matter, however busy the machine is.
+pub fn patient() -> PolicyLimits {
+    let wall = Duration::from_secs(20);
+    PolicyLimits { wall, filter_wall: wall, queue: wall, ..PolicyLimits::default() }
+}
+
+/// A turn with two targets.
+pub struct FakeTurn {
+    pub agent: AgentId,
+    pub session: SessionId,
+    pub requested_model: &'static str,
+    pub user_text: String,
+    pub targets: Vec<Target>,
+}
+
+pub fn turn(requested_model: &'static str, user_text: &str) -> Arc<FakeTurn> {
+    let target = |upstream: &str, model: &str| Target { upstream: upstream.into(), model: model.into() };
+    Arc::new(FakeTurn {
+        agent: AgentId::from_trusted("tester").unwrap(),
+        session: "session-1".parse().unwrap(),
+        requested_model,
+        user_text: user_text.to_owned(),
+        targets: vec![target("first", "model-a"), target("second", "model-b")],
+    })
+}
+
+impl TurnSource for FakeTurn {
+    fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+    fn session(&self) -> &SessionId {
+        &self.session
+    }
+    fn index(&self) -> u32 {
+        0
+    }
+    fn kind(&self) -> TurnKind {
+        TurnKind::Main
+    }
+    fn mode(&self) -> Mode {
+        Mode::SkillsOnly
+    }
+    fn requested_model(&self) -> Cow<'_, str> {
+        self.requested_model.into()
+    }
+    fn user_text(&self) -> Cow<'_, str> {
+        self.user_text.as_str().into()
+    }
+    fn body_size(&self) -> u64 {
+        self.user_text.len() as u64
+    }
+    fn message_count(&self) -> u32 {
+        1
+    }
+    fn message(&self, index: u32) -> Option<Message<'_>> {
+        (index == 0).then(|| Message { role: "user".into(), text: self.user_text.as_str().into() })
+    }
+    fn tool_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+}
+
+/// Skills with a fixed score each; a search finds the best, whatever the words, and keeps count.
+pub struct FakeCatalog {
+    pub skills: Vec<(SkillSummary, f32)>,
+    pub searches: AtomicUsize,
+    pub longest_query: AtomicUsize,
+}
+
+/// A catalog of (name, score, tokens).
+pub fn catalog(skills: &[(&str, f32, u32)]) -> Arc<FakeCatalog> {
+    let mut skills: Vec<_> = skills
+        .iter()
+        .map(|(name, score, tokens)| {
+            let summary = SkillSummary {
+                name: (*name).into(),
+                description: "What it is for, in one sentence.".into(),
+                category: "".into(),
+                scope: SkillScope::Shared,
+                tokens: *tokens,
+            };
+            (summary, *score)
+        })
+        .collect();
+    skills.sort_by(|a, b| b.1.total_cmp(&a.1));
+    Arc::new(FakeCatalog { skills, searches: AtomicUsize::new(0), longest_query: AtomicUsize::new(0) })
+}
+
+impl CatalogSource for FakeCatalog {
+    fn len(&self) -> usize {
+        self.skills.len()
+    }
+    fn contains(&self, name: &str) -> bool {
+        self.skills.iter().any(|(s, _)| &*s.name == name)
+    }
+    fn list(&self, offset: usize, limit: usize) -> Vec<SkillSummary> {
+        let mut all: Vec<_> = self.skills.iter().map(|(s, _)| s.clone()).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.into_iter().skip(offset).take(limit).collect()
+    }
+    fn search(&self, query: &str, k: usize) -> Vec<Scored> {
+        self.searches.fetch_add(1, Ordering::Relaxed);
+        self.longest_query.fetch_max(query.len(), Ordering::Relaxed);
+        let found = self.skills.iter().filter(|(_, score)| *score > 0.0).take(k);
+        found.map(|(s, score)| Scored { name: s.name.clone(), score: *score, tokens: s.tokens }).collect()
+    }
+    fn read(&self, name: &str) -> Option<Arc<str>> {
+        self.contains(name).then(|| "The body.".into())
+    }
+}
+
+pub struct FakeSample {
+    pub agent: AgentId,
+    pub session: SessionId,
+    pub finish_reason: &'static str,
+    pub answer: &'static str,
+}
+
+pub fn sample(finish_reason: &'static str, answer: &'static str) -> Arc<FakeSample> {
+    let agent = AgentId::from_trusted("tester").unwrap();
+    Arc::new(FakeSample { agent, session: "session-1".parse().unwrap(), finish_reason, answer })
+}
+
+impl SampleSource for FakeSample {
+    fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+    fn session(&self) -> &SessionId {
+        &self.session
+    }
+    fn model(&self) -> Cow<'_, str> {
+        "model-a".into()
+    }
+    fn user_text(&self) -> Cow<'_, str> {
+        "a question".into()
+    }
+    fn answer_text(&self) -> Cow<'_, str> {
+        self.answer.into()
+    }
+    fn finish_reason(&self) -> Cow<'_, str> {
+        self.finish_reason.into()
+    }
+    fn prompt_tokens(&self) -> u64 {
+        10
+    }
+    fn completion_tokens(&self) -> u64 {
+        20
+    }
+    fn skills(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn has_tokens(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,70 @@
+//! What can be done in any hook.
+
+use std::hint::black_box;
+
+use crate::metaclaw::policy::catalog::Catalog;
+use crate::metaclaw::policy::log;
+
+/// How much memory the canary writes and looks through.
+const CANARY_BYTES: usize = 16 << 20;
+const CANARY: u8 = 0xc5;
+
+/// Does the deed, if it is one of those that do not come back with an answer of their own.
+pub fn anywhere(deed: &str, catalog: Option<&Catalog>) {
+    match deed {
+        // Never ends.
+        "loop" => loop {
+            black_box(());
+        },
+        // Ends, but only after some hundred milliseconds on any machine of today.
+        "slow" => drop(black_box((0..black_box(4_000_000_000_u64)).fold(0, |sum: u64, n| black_box(sum ^ n)))),
+        // Copies whole memories: few instructions, much work.
+        "copy-storm" => {
+            let (from, mut to) = (vec![1_u8; 8 << 20], vec![0_u8; 8 << 20]);
+            loop {
+                to.copy_from_slice(black_box(&from));
+                black_box(&to);
+            }
+        }
+        // Calls the host for ever.
+        "host-call-flood" => loop {
+            match catalog {
+                Some(catalog) => drop(black_box(catalog.search("words", 64))),
+                None => drop(black_box(crate::metaclaw::policy::settings::get())),
+            }
+        },
+        // Recurses without end.
+        "recurse" => drop(black_box(recurse(black_box(1)))),
+        // Takes all the memory it can get.
+        "memory-bomb" => {
+            let mut hoard = Vec::new();
+            loop {
+                hoard.push(black_box(vec![1_u8; 1 << 20]));
+            }
+        }
+        // Hands the host more than it takes.
+        "huge-argument" => log::write("info", &"x".repeat(40 << 20)),
+        // Writes far more than is kept, and tries to clear the operator's terminal.
+        "log-flood" => {
+            for _ in 0..10_000 {
+                log::write("error", "\x1b[2J\r\nlevel=error msg=forged \u{202e}");
+            }
+        }
+        "panic" => panic!("on purpose"),
+        _ => {}
+    }
+}
+
+/// How many bytes of another guest's canary are in this memory. Leaves one's own behind.
+pub fn canary() -> usize {
+    // Fresh memory is taken to be zero, so the allocator does not clear it: what is read is what was there.
+    let mut memory = vec![0_u8; CANARY_BYTES];
+    let found = black_box(&memory).iter().filter(|byte| **byte == CANARY).count();
+    memory.fill(CANARY);
+    black_box(&memory);
+    found
+}
+
+fn recurse(depth: u64) -> u64 {
+    if depth == 0 { 0 } else { recurse(black_box(depth + 1)).wrapping_add(black_box(depth)) }
+}
