@@ -1,0 +1,279 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use domain::{AgentId, Digest, PolicyLimits};
+use serde_json::json;
+
+use super::SkillsConfig;
+use crate::load::Reader;
+use crate::setting::unknown;
+use crate::yaml::quote;
+
+/// The policy that is part of this program.
+const BUILTIN: &str = "builtin:default";
+/// What a call may wait for, beyond its CPU time, when only the CPU time is configured.
+const WAITING: Duration = Duration::from_millis(50);
+
+/// Who decides for an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyConfig {
+    /// The agent's own modules.
+    pub hooks: PolicyHooks,
+    /// The settings of the agent's own modules, a JSON object. An agent without modules has the built-in's here.
+    pub config_json: String,
+    /// The settings of the built-in policy, a JSON object: what the agent's `skills` section says; `{}` when that is
+    /// what the built-in does anyway.
+    pub builtin_json: String,
+    /// What a call may use.
+    pub limits: PolicyLimits,
+    /// What becomes of a sample when the module that should judge it fails.
+    pub on_filter_failure: FilterFailure,
+}
+
+/// Which module has which hook; none: the built-in. The hooks that a module does not export are the built-in's too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyHooks {
+    /// Chooses upstream and model.
+    pub route: Option<ModuleRef>,
+    /// Chooses skills.
+    pub select: Option<ModuleRef>,
+    /// Judges samples.
+    pub filter: Option<ModuleRef>,
+}
+
+/// A module to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModuleRef {
+    /// The file, absolute. Nobody has looked yet whether it exists.
+    pub path: PathBuf,
+    /// What its bytes must hash to; none only in dev mode.
+    pub sha256: Option<Digest>,
+}
+
+/// What becomes of a sample when the module that should judge it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FilterFailure {
+    /// It is left out.
+    Drop,
+    /// The built-in policy judges it.
+    Builtin,
+}
+
+pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>) -> PolicyConfig {
+    refuse_grants(id, reader);
+    let hooks = hooks(id, reader);
+    let own = own_settings(id, reader);
+    let mut builtin = builtin_settings(skills);
+    let config_json = if hooks == PolicyHooks::default() {
+        // Settings given to the built-in by name win over what `skills` says.
+        if let Some(serde_json::Value::Object(own)) = own {
+            builtin.extend(own);
+        }
+        serde_json::Value::Object(builtin.clone()).to_string()
+    } else {
+        own.map_or_else(|| "{}".to_owned(), |own| own.to_string())
+    };
+    PolicyConfig {
+        hooks,
+        config_json,
+        builtin_json: serde_json::Value::Object(builtin).to_string(),
+        limits: limits(id, reader),
+        on_filter_failure: on_failure(id, reader),
+    }
+}
+
+/// The built-in's settings, where they differ from what it does without any.
+fn builtin_settings(skills: SkillsConfig) -> serde_json::Map<String, serde_json::Value> {
+    let mut settings = serde_json::Map::new();
+    if skills.top_k != 6 {
+        settings.insert("max_skills".to_owned(), json!(skills.top_k));
+    }
+    if skills.token_budget != 2_000 {
+        settings.insert("max_tokens".to_owned(), json!(skills.token_budget));
+    }
+    if skills.min_score != 0.0 {
+        settings.insert("min_score".to_owned(), json!(skills.min_score));
+    }
+    settings
+}
+
+/// Modules, digests and settings belong together: an agent that names a module inherits none of them.
+fn level(id: &AgentId, reader: &Reader<'_>) -> AgentId {
+    let own = ["module", "hooks.route.module", "hooks.select.module", "hooks.filter.module"];
+    match own.iter().any(|key| reader.settings.mentions(&format!("agents.{id}.policy.{key}"))) {
+        true => id.clone(),
+        false => AgentId::Default,
+    }
+}
+
+fn own_settings(id: &AgentId, reader: &mut Reader<'_>) -> Option<serde_json::Value> {
+    let own = format!("agents.{id}.policy.config");
+    if reader.settings.mentions(&own) {
+        return reader.value(&own);
+    }
+    let level = level(id, reader);
+    reader.value(&format!("agents.{level}.policy.config"))
+}
+
+fn hooks(id: &AgentId, reader: &mut Reader<'_>) -> PolicyHooks {
+    let level = level(id, reader);
+    // What is inherited is reported where it stands.
+    let inherited = level != *id;
+    let prefix = format!("agents.{level}.policy");
+    let whole = named_module(&prefix, inherited, reader);
+    let mut hook = |name: &str| match named_module(&format!("{prefix}.hooks.{name}"), inherited, reader) {
+        Named::Nothing => whole.clone().module(),
+        named => named.module(),
+    };
+    let hooks = PolicyHooks { route: hook("route"), select: hook("select"), filter: hook("filter") };
+    if inherited {
+        for rest in ["sha256", "hooks.route.sha256", "hooks.select.sha256", "hooks.filter.sha256"] {
+            check_lone_digest(&format!("agents.{id}.policy.{rest}"), reader);
+        }
+    }
+    hooks
+}
+
+/// The module that a section names.
+#[derive(Clone)]
+enum Named {
+    Nothing,
+    Builtin,
+    Module(ModuleRef),
+}
+
+impl Named {
+    fn module(self) -> Option<ModuleRef> {
+        match self {
+            Named::Module(module) => Some(module),
+            Named::Nothing | Named::Builtin => None,
+        }
+    }
+}
+
+fn named_module(prefix: &str, inherited: bool, reader: &mut Reader<'_>) -> Named {
+    let (module_key, digest_key) = (format!("{prefix}.module"), format!("{prefix}.sha256"));
+    let Some(text) = reader.text(&module_key) else {
+        if !inherited && !reader.settings.mentions(&module_key) {
+            check_lone_digest(&digest_key, reader);
+        }
+        return Named::Nothing;
+    };
+    if text == BUILTIN {
+        return Named::Builtin;
+    }
+    if let (Some((scheme, _)), false) = (text.split_once(':'), inherited) {
+        let message = format!("{} cannot be loaded: no module comes from `{scheme}:`", quote(&text));
+        reader.report.error(&module_key, reader.place(&module_key), message, format!("write a path, or {BUILTIN}"));
+        return Named::Nothing;
+    }
+    let path = if inherited { reader.paths.expand(&text).ok() } else { reader.expand(&module_key, &text) };
+    if !inherited && !reader.settings.mentions(&digest_key) {
+        report_missing_digest(&digest_key, &module_key, reader);
+    }
+    let sha256 = reader.value(&digest_key);
+    path.map_or(Named::Nothing, |path| Named::Module(ModuleRef { path, sha256 }))
+}
+
+fn report_missing_digest(digest_key: &str, module_key: &str, reader: &mut Reader<'_>) {
+    let place = reader.place(module_key);
+    let message = "the module's digest is missing, so any file in its place would be run";
+    let remedy = format!("set {digest_key} to what `sha256sum` prints for the file, in quotes");
+    if reader.options.dev {
+        reader.report.warning(digest_key, place, message, remedy);
+    } else {
+        reader.report.error(digest_key, place, message, format!("{remedy}; or use --dev while you write it"));
+    }
+}
+
+/// A digest without a module beside it would leave open what it is the digest of.
+fn check_lone_digest(digest_key: &str, reader: &mut Reader<'_>) {
+    if let Some(place) = reader.place(digest_key) {
+        let remedy = "name the module in the same section, or remove the digest";
+        reader.report.error(digest_key, Some(place), "this digest has no module beside it", remedy);
+    }
+}
+
+fn limits(id: &AgentId, reader: &mut Reader<'_>) -> PolicyLimits {
+    let usual = PolicyLimits::default();
+    let limits = PolicyLimits {
+        cpu: reader.for_agent(id, "policy.limits.cpu").unwrap_or(usual.cpu),
+        wall: reader.for_agent(id, "policy.limits.wall").unwrap_or(usual.wall),
+        filter_cpu: reader.for_agent(id, "policy.limits.filter_cpu").unwrap_or(usual.filter_cpu),
+        filter_wall: reader.for_agent(id, "policy.limits.filter_wall").unwrap_or(usual.filter_wall),
+        memory: reader.for_agent(id, "policy.limits.memory").unwrap_or(usual.memory),
+        concurrency: reader.for_agent(id, "policy.limits.concurrency").unwrap_or(usual.concurrency),
+        queue: reader.for_agent(id, "policy.limits.queue").unwrap_or(usual.queue),
+    };
+    PolicyLimits {
+        wall: wall(id, "wall", limits.wall, "cpu", limits.cpu, reader),
+        filter_wall: wall(id, "filter_wall", limits.filter_wall, "filter_cpu", limits.filter_cpu, reader),
+        ..limits
+    }
+}
+
+/// A wall time below the CPU time would make the latter a limit in name only. A wall time that nobody configured makes
+/// room for the CPU time.
+fn wall(
+    id: &AgentId,
+    wall_key: &str,
+    wall: Duration,
+    cpu_key: &str,
+    cpu: Duration,
+    reader: &mut Reader<'_>,
+) -> Duration {
+    let configured = reader.settings.inherited(id, &format!("policy.limits.{wall_key}"));
+    let Some((path, place)) = configured.map(|(path, found)| (path, found.place)) else {
+        return wall.max(cpu + WAITING);
+    };
+    let own = format!("agents.{id}.policy.limits.");
+    let here = path.starts_with(&own) || reader.settings.mentions(&format!("{own}{cpu_key}"));
+    if wall <= cpu && here {
+        let shown = humantime::format_duration;
+        let message = format!("{} is not more than {cpu_key}, which is {}", shown(wall), shown(cpu));
+        let remedy = format!("set it to {} or more", shown(cpu + WAITING));
+        reader.report.error(path, Some(place), message, remedy);
+    }
+    wall
+}
+
+/// A grant that is written down and not enforced would be believed.
+fn refuse_grants(id: &AgentId, reader: &mut Reader<'_>) {
+    let path = format!("agents.{id}.policy.grants");
+    let Some(serde_json::Value::Object(grants)) = reader.value(&path) else { return };
+    if !grants.is_empty() {
+        let names: Vec<&str> = grants.keys().map(String::as_str).collect();
+        let message =
+            format!("no grant is enforced by this build yet, so none can be given: {}", quote(&names.join(", ")));
+        reader.report.error(
+            &path,
+            reader.place(&path),
+            message,
+            "remove it: modules get what the contract gives to all",
+        );
+    }
+}
+
+fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> FilterFailure {
+    let allowed: [(&str, &[&str]); 3] =
+        [("route", &["builtin"]), ("select", &["builtin"]), ("filter", &["drop", "builtin"])];
+    for (hook, outcomes) in allowed {
+        let path = format!("agents.{id}.policy.on_failure.{hook}");
+        let Some(outcome) = reader.text(&path) else { continue };
+        if outcomes.contains(&outcome.as_str()) {
+            continue;
+        }
+        let (message, remedy) = match outcome.as_str() {
+            "deny" | "previous" | "drop" | "builtin" => (
+                format!("{outcome} is not enforced by this build yet when {hook} fails"),
+                format!("use {}", outcomes.join(" or ")),
+            ),
+            other => unknown(other, "an outcome", outcomes),
+        };
+        reader.report.error(&path, reader.place(&path), message, remedy);
+    }
+    match reader.for_agent::<String>(id, "policy.on_failure.filter").as_deref() {
+        Some("builtin") => FilterFailure::Builtin,
+        _ => FilterFailure::Drop,
+    }
+}

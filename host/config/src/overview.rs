@@ -1,0 +1,125 @@
+use std::fmt;
+use std::path::PathBuf;
+
+use domain::{AgentId, Mode, PolicyLimits};
+use serde::Serialize;
+
+use crate::agents::{AgentConfig, ModuleRef, Target};
+use crate::load::Config;
+
+/// What a configuration comes to, in words that can be shown. It holds no secret.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// `127.0.0.1:30000`.
+    pub listens_on: String,
+    /// Whether clients must send a key.
+    pub key_required: bool,
+    /// Each agent, `_default` first.
+    pub agents: Vec<AgentOverview>,
+}
+
+/// What one agent's settings come to.
+#[derive(Clone, Debug, Serialize)]
+pub struct AgentOverview {
+    /// Its name.
+    pub agent: String,
+    /// `skills_only`, `rl` or `auto`.
+    pub mode: &'static str,
+    /// Where its turns may be answered, the configured choice first.
+    pub targets: Vec<Target>,
+    /// Its own skill folder; none when no skills are injected.
+    pub skills: Option<PathBuf>,
+    /// Who decides on `route`, `select` and `filter`: `builtin:default`, or a module's path and digest.
+    pub route: String,
+    /// See `route`.
+    pub select: String,
+    /// See `route`.
+    pub filter: String,
+    /// What a call of its policy may use.
+    pub limits: String,
+    /// Where its adapters are; none in the mode `skills_only`.
+    pub adapters: Option<PathBuf>,
+}
+
+impl Config {
+    /// What the configuration comes to.
+    pub fn overview(&self) -> Overview {
+        Overview {
+            listens_on: std::net::SocketAddr::new(self.server.host, self.server.port).to_string(),
+            key_required: self.server.api_key.is_some(),
+            agents: self.agents().map(|(id, agent)| self.agent_overview(id, agent)).collect(),
+        }
+    }
+
+    fn agent_overview(&self, id: &AgentId, agent: &AgentConfig) -> AgentOverview {
+        let hooks = &agent.policy.hooks;
+        AgentOverview {
+            agent: id.to_string(),
+            mode: match agent.mode {
+                Mode::SkillsOnly => "skills_only",
+                Mode::Rl => "rl",
+                Mode::Auto => "auto",
+            },
+            targets: agent.targets.clone(),
+            skills: agent.skills.enabled.then(|| self.skills_dir.join(id.as_str())),
+            route: module_text(hooks.route.as_ref()),
+            select: module_text(hooks.select.as_ref()),
+            filter: module_text(hooks.filter.as_ref()),
+            limits: limits_text(&agent.policy.limits),
+            adapters: (agent.mode != Mode::SkillsOnly).then(|| agent.rl.lora_output.clone()),
+        }
+    }
+}
+
+/// For a person at a terminal.
+impl fmt::Display for Overview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = if self.key_required { "clients need the key" } else { "every program on this machine is served" };
+        write!(f, "listens on {}; {key}", self.listens_on)?;
+        self.agents.iter().try_for_each(|agent| write!(f, "\n{agent}"))
+    }
+}
+
+impl fmt::Display for AgentOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "agent {}\n    mode      {}", self.agent, self.mode)?;
+        for target in &self.targets {
+            let model = if target.model.is_empty() { "as the client asks" } else { &target.model };
+            write!(f, "\n    target    {}: {model}", target.upstream)?;
+        }
+        match &self.skills {
+            Some(folder) => write!(f, "\n    skills    {}", folder.display())?,
+            None => f.write_str("\n    skills    none")?,
+        }
+        if self.route == self.select && self.select == self.filter {
+            write!(f, "\n    policy    {}", self.route)?;
+        } else {
+            let (route, select, filter) = (&self.route, &self.select, &self.filter);
+            write!(f, "\n    route     {route}\n    select    {select}\n    filter    {filter}")?;
+        }
+        write!(f, "\n    limits    {}", self.limits)?;
+        self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))
+    }
+}
+
+fn module_text(module: Option<&ModuleRef>) -> String {
+    match module {
+        None => "builtin:default".to_owned(),
+        Some(ModuleRef { path, sha256: Some(digest) }) => format!("{} ({})", path.display(), digest.short()),
+        Some(ModuleRef { path, sha256: None }) => format!("{} (no digest)", path.display()),
+    }
+}
+
+fn limits_text(limits: &PolicyLimits) -> String {
+    let time = humantime::format_duration;
+    format!(
+        "cpu {}, wall {}, filter cpu {}, filter wall {}, memory {}, concurrency {}, queue {}",
+        time(limits.cpu),
+        time(limits.wall),
+        time(limits.filter_cpu),
+        time(limits.filter_wall),
+        limits.memory,
+        limits.concurrency,
+        time(limits.queue)
+    )
+}

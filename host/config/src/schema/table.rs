@@ -1,0 +1,201 @@
+use super::{Gate, Key, Usage};
+use crate::setting::Kind::{
+    self, Bool, Choice, Clock, Digest, Host, Integer, List, Number, Object, Path, Secret, Size, Text, Time, Url,
+};
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const DAY: u64 = 24 * 60 * MINUTE;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const COUNT: Kind = Integer(0, i64::MAX);
+
+/// `madmax` is what MetaClaw 0.3 called `auto`.
+const MODE: Kind = Choice(&["skills_only", "rl", "auto", "madmax"]);
+const BACKEND: Kind = Choice(&["auto", "tinker", "mint", "weaver"]);
+const TOP_K: Kind = Integer(0, 64);
+const TOKENS: Kind = Integer(0, 1_000_000);
+const SCORE: Kind = Number(0.0, 1_000_000.0);
+const BATCH: Kind = Integer(1, 65_536);
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key { path, kind, default, usage: Usage::Acted, about }
+}
+
+/// A key that is accepted but not acted on yet. `idle` values ask for nothing; an empty value never does.
+const fn later(
+    path: &'static str,
+    kind: Kind,
+    default: &'static str,
+    idle: &'static [&'static str],
+    gate: Gate,
+    about: &'static str,
+) -> Key {
+    Key { path, kind, default, usage: Usage::Later { idle, gate }, about }
+}
+
+const ALWAYS: Gate = Gate::Always;
+const RL: Gate = Gate::Rl;
+const EVOLVE: Gate = Gate::Switch("skills.auto_evolve");
+const OPD: Gate = Gate::Switch("opd.enabled");
+const SCHEDULER: Gate = Gate::Switch("scheduler.enabled");
+const CALENDAR: Gate = Gate::Switch("scheduler.calendar.enabled");
+const MEMORY: Gate = Gate::Switch("memory.enabled");
+const OFF: &[&str] = &["false"];
+
+/// In the order in which `metaclaw config show` prints them. The defaults are MetaClaw's where it has the key, except
+/// `mode` (MetaClaw's `auto` needs a trainer) and `proxy.host` (MetaClaw listens to the whole network).
+#[rustfmt::skip]
+pub(crate) const KEYS: &[Key] = &[
+    key("mode", MODE, "skills_only", "what turns are used for: skills_only, rl (they become samples) or auto"),
+    later("max_context_tokens", COUNT, "0", &["0"], ALWAYS, "prompt tokens before truncation; 0 is no limit"),
+    later("context_window", COUNT, "0", &["0"], ALWAYS, "context window to advertise; 0 is automatic"),
+    later("claw_type", Choice(&["openclaw", "copaw", "ironclaw", "picoclaw", "zeroclaw", "nanoclaw", "nemoclaw",
+          "hermes", "none"]), "none", &["none"], ALWAYS, "which agent program to configure at start"),
+    later("configure_openclaw", Bool, "false", OFF, ALWAYS, "the old form of claw_type"),
+    later("bedrock_region", Text, "", &[], ALWAYS, "AWS region"),
+
+    key("llm.provider", Text, "", "who answers: kimi, qwen, openai, …, custom, or embedded (the built-in model)"),
+    key("llm.auth_method", Choice(&["api_key", "oauth_token"]), "api_key", "only api_key works in this build"),
+    key("llm.model_id", Text, "", "the model to ask, whatever the client asks for; a name or a path when embedded"),
+    key("llm.api_base", Url, "", "the API's address, up to and including /v1; providers have their own"),
+    key("llm.api_key", Secret, "", "the provider's key"),
+    later("llm.oauth_token", Secret, "", &[], ALWAYS, "a subscription's token"),
+    later("llm.bedrock_region", Text, "", &[], ALWAYS, "AWS region"),
+
+    key("upstreams.*.provider", Text, "", "as llm.provider"),
+    key("upstreams.*.api_base", Url, "", "as llm.api_base"),
+    key("upstreams.*.api_key", Secret, "", "as llm.api_key"),
+    key("upstreams.*.models", List, "", "the models to ask, the preferred one first; none: as the client asks"),
+    later("upstreams.*.context_window", COUNT, "0", &["0"], ALWAYS, "as context_window"),
+
+    later("openrouter.app_name", Text, "MetaClaw", &["MetaClaw"], ALWAYS, "shown in OpenRouter's statistics"),
+    later("openrouter.app_url", Text, "", &[], ALWAYS, "shown in OpenRouter's statistics"),
+    later("openrouter.route", Choice(&["fallback", "price", "throughput", "latency"]), "fallback", &["fallback"],
+          ALWAYS, "how OpenRouter chooses"),
+    later("openrouter.fallback_models", Text, "", &[], ALWAYS, "further models, comma-separated"),
+    later("openrouter.data_policy", Choice(&["allow", "deny"]), "", &["allow"], ALWAYS, "whether data may be collected"),
+
+    key("proxy.host", Host, "127.0.0.1", "the address to listen on; anything but loopback needs proxy.api_key"),
+    key("proxy.port", Integer(0, 65_535), "30000", "the port to listen on; 0 takes a free one"),
+    key("proxy.api_key", Secret, "", "what clients must send as their bearer token"),
+    key("proxy.max_body", Size(KIB, GIB), "64MiB", "the largest request body"),
+    key("proxy.shutdown_grace", Time(0, 10 * MINUTE), "30s", "how long answers may go on after the stop signal"),
+
+    key("sessions.idle_timeout", Time(SECOND, 30 * DAY), "30m", "a session without a turn for so long has ended"),
+
+    key("skills.enabled", Bool, "true", "whether skills are injected"),
+    key("skills.dir", Path, "", "the skill library; `skills` in MetaClaw's folder by default"),
+    later("skills.retrieval_mode", Choice(&["template", "embedding"]), "template", &["template"], ALWAYS,
+          "the host always searches by words"),
+    key("skills.top_k", TOP_K, "6", "how many skills a prompt gets at most"),
+    key("skills.token_budget", TOKENS, "2000", "how many tokens of skills a prompt gets at most"),
+    key("skills.min_score", SCORE, "0", "skills that match less well than this are left out"),
+    later("skills.task_specific_top_k", COUNT, "10", &["10"], ALWAYS, "how many task-specific skills"),
+    later("skills.auto_evolve", Bool, "false", OFF, ALWAYS, "summarise sessions into new skills"),
+    later("skills.evolution_every_n_turns", COUNT, "10", &["0"], EVOLVE, "how often to summarise"),
+
+    key("rl.enabled", Bool, "false", "kept for MetaClaw's files: `mode` decides"),
+    key("rl.model", Text, "", "the base model to train; the model that answers by default"),
+    key("rl.batch_size", BATCH, "4", "samples to a training step"),
+    key("rl.resume_from_ckpt", Text, "", "the checkpoint to go on from"),
+    later("rl.backend", BACKEND, "auto", &["auto"], RL, "who trains"),
+    later("rl.api_key", Secret, "", &[], RL, "the trainer's key"),
+    later("rl.base_url", Text, "", &[], RL, "the trainer's address"),
+    later("rl.tinker_api_key", Secret, "", &[], RL, "older name of rl.api_key"),
+    later("rl.tinker_base_url", Text, "", &[], RL, "older name of rl.base_url"),
+    later("rl.lora_rank", Integer(1, 1_024), "32", &[], RL, "rank of the adapters"),
+    later("rl.manual_train_trigger", Bool, "false", OFF, RL, "train only when told to"),
+    later("rl.prm_provider", Text, "openai", &[], RL, "the judge's provider"),
+    later("rl.prm_url", Text, "https://api.openai.com/v1", &[], RL, "the judge's address"),
+    later("rl.prm_model", Text, "gpt-5.2", &[], RL, "the judge's model"),
+    later("rl.prm_api_key", Secret, "", &[], RL, "the judge's key"),
+    later("rl.evolver_provider", Text, "openai", &["openai"], EVOLVE, "who summarises sessions"),
+    later("rl.evolver_api_base", Text, "", &[], EVOLVE, "who summarises sessions"),
+    later("rl.evolver_api_key", Secret, "", &[], EVOLVE, "the summariser's key"),
+    later("rl.evolver_model", Text, "", &[], EVOLVE, "the summariser's model"),
+
+    later("opd.enabled", Bool, "false", OFF, ALWAYS, "on-policy distillation from a teacher"),
+    later("opd.teacher_url", Text, "", &[], OPD, "the teacher's address"),
+    later("opd.teacher_model", Text, "", &[], OPD, "the teacher's model"),
+    later("opd.teacher_api_key", Secret, "", &[], OPD, "the teacher's key"),
+    later("opd.kl_penalty_coef", Number(0.0, 1_000_000.0), "1.0", &[], OPD, "weight of the distance to the teacher"),
+
+    later("scheduler.enabled", Bool, "false", OFF, ALWAYS, "train only in quiet windows"),
+    later("scheduler.sleep_start", Clock, "23:00", &[], SCHEDULER, "the quiet window's beginning"),
+    later("scheduler.sleep_end", Clock, "07:00", &[], SCHEDULER, "the quiet window's end"),
+    later("scheduler.idle_threshold_minutes", COUNT, "30", &[], SCHEDULER, "idle time that counts as quiet"),
+    later("scheduler.min_window_minutes", COUNT, "15", &[], SCHEDULER, "the shortest quiet window"),
+    later("scheduler.calendar.enabled", Bool, "false", OFF, ALWAYS, "take quiet windows from a calendar"),
+    later("scheduler.calendar.credentials_path", Path, "", &[], CALENDAR, "the calendar's credentials"),
+    later("scheduler.calendar.token_path", Path, "", &[], CALENDAR, "where the calendar's token is kept"),
+
+    later("memory.enabled", Bool, "false", OFF, ALWAYS, "remember facts between sessions"),
+    later("memory.dir", Path, "", &[], MEMORY, "where memories are kept"),
+    later("memory.scope", Text, "default", &[], MEMORY, "whose memories"),
+    later("memory.retrieval_mode", Choice(&["keyword", "embedding", "semantic", "hybrid", "auto"]), "keyword", &[],
+          MEMORY, "how memories are found"),
+    later("memory.use_embeddings", Bool, "false", OFF, MEMORY, "compare meanings"),
+    later("memory.embedding_mode", Text, "hashing", &[], MEMORY, "how meanings are computed"),
+    later("memory.embedding_model", Text, "all-MiniLM-L6-v2", &[], MEMORY, "what computes meanings"),
+    later("memory.embedding_model_path", Text, "Qwen/Qwen3-Embedding-0.6B", &[], MEMORY, "what computes meanings"),
+    later("memory.store_path", Path, "", &[], MEMORY, "the memory database"),
+    later("memory.policy_path", Path, "", &[], MEMORY, "the memory policy"),
+    later("memory.telemetry_path", Path, "", &[], MEMORY, "the memory log"),
+    later("memory.auto_upgrade_enabled", Bool, "false", OFF, MEMORY, "let the memory policy tune itself"),
+    later("memory.auto_upgrade_interval_seconds", COUNT, "900", &[], MEMORY, "how often it tunes itself"),
+    later("memory.auto_upgrade_require_review", Bool, "true", &[], MEMORY, "whether a person must agree"),
+    later("memory.review_stale_after_hours", COUNT, "72", &[], MEMORY, "when an unanswered review lapses"),
+    later("memory.max_injected_units", COUNT, "6", &[], MEMORY, "memories to a prompt"),
+    later("memory.max_injected_tokens", COUNT, "800", &[], MEMORY, "tokens of memories to a prompt"),
+    later("memory.auto_extract", Bool, "true", &[], MEMORY, "find memories in turns"),
+    later("memory.auto_consolidate", Bool, "true", &[], MEMORY, "merge memories"),
+    later("memory.ignore_turn_type", Bool, "false", OFF, MEMORY, "remember side turns too"),
+    later("memory.manual_trigger", Bool, "false", OFF, MEMORY, "remember only when told to"),
+    later("memory.flush_every", COUNT, "5", &[], MEMORY, "turns between two writes"),
+    later("memory.top_k", COUNT, "", &[], MEMORY, "memories to a prompt"),
+    later("memory.max_tokens", COUNT, "", &[], MEMORY, "tokens of memories to a prompt"),
+    later("memory.consolidation_interval", COUNT, "", &[], MEMORY, "sessions between two merges"),
+    later("memory.sidecar_url", Text, "", &[], MEMORY, "a memory service of its own"),
+
+    later("wechat.enabled", Bool, "false", OFF, ALWAYS, "the WeChat bridge"),
+
+    key("agents_unknown", Choice(&["own", "default", "reject"]), "own",
+        "an agent that is not listed: has its own folder, is taken for _default, or is refused"),
+    key("agents_unknown_cap", Integer(1, 100_000), "64", "how many unlisted agents may come into being"),
+
+    key("agents.*.mode", MODE, "", "as mode"),
+    key("agents.*.upstream", Text, "", "the upstream that answers"),
+    key("agents.*.upstreams", List, "", "the upstreams that a policy may choose from"),
+    key("agents.*.model", List, "", "the model that answers; several: the first, and a policy may choose the others"),
+    key("agents.*.skills.enabled", Bool, "", "as skills.enabled"),
+    key("agents.*.skills.top_k", TOP_K, "", "as skills.top_k"),
+    key("agents.*.skills.token_budget", TOKENS, "", "as skills.token_budget"),
+    key("agents.*.skills.min_score", SCORE, "", "as skills.min_score"),
+    key("agents.*.rl.model", Text, "", "as rl.model"),
+    key("agents.*.rl.lora_output", Path, "", "the agent's adapters; `lora/AGENT` in MetaClaw's folder by default"),
+    key("agents.*.rl.batch_size", BATCH, "", "as rl.batch_size"),
+    key("agents.*.rl.resume_from_ckpt", Text, "", "as rl.resume_from_ckpt"),
+    later("agents.*.rl.lora_rank", Integer(1, 1_024), "", &[], RL, "as rl.lora_rank"),
+    key("agents.*.policy.module", Text, "", "the agent's policy: a WebAssembly component, or builtin:default"),
+    key("agents.*.policy.sha256", Digest, "", "the module's digest; required outside dev mode"),
+    key("agents.*.policy.config", Object, "", "the module's own settings"),
+    key("agents.*.policy.grants", Object, "", "capabilities for the module; none can be granted in this build"),
+    key("agents.*.policy.limits.cpu", Time(1, 10 * SECOND), "50ms", "CPU time of a route or select call"),
+    key("agents.*.policy.limits.wall", Time(1, MINUTE), "100ms", "time of a route or select call"),
+    key("agents.*.policy.limits.filter_cpu", Time(1, 10 * SECOND), "200ms", "CPU time of a filter call"),
+    key("agents.*.policy.limits.filter_wall", Time(1, MINUTE), "250ms", "time of a filter call"),
+    key("agents.*.policy.limits.memory", Size(MIB, 4 * GIB), "64MiB", "memory of a call"),
+    key("agents.*.policy.limits.concurrency", Integer(1, 1_024), "16", "turns in the policy at once"),
+    key("agents.*.policy.limits.queue", Time(0, 10 * SECOND), "20ms", "wait for a free place"),
+    key("agents.*.policy.on_failure.route", Text, "builtin", "who decides when the module fails"),
+    key("agents.*.policy.on_failure.select", Text, "builtin", "who decides when the module fails"),
+    key("agents.*.policy.on_failure.filter", Text, "drop", "what becomes of the sample when the module fails"),
+    key("agents.*.policy.hooks.route.module", Text, "", "another module for this hook"),
+    key("agents.*.policy.hooks.route.sha256", Digest, "", "its digest"),
+    key("agents.*.policy.hooks.select.module", Text, "", "another module for this hook"),
+    key("agents.*.policy.hooks.select.sha256", Digest, "", "its digest"),
+    key("agents.*.policy.hooks.filter.module", Text, "", "another module for this hook"),
+    key("agents.*.policy.hooks.filter.sha256", Digest, "", "its digest"),
+];

@@ -1,0 +1,179 @@
+//! Promise S1: no secret, nor the beginning of one, in any message, `Debug` or listing. Promise S2: how they are kept.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use crate::load::load_in;
+use crate::schema::KEYS;
+use crate::setting::Kind;
+use crate::{LoadOptions, Paths, Problems, Settings};
+
+use super::{STRONG, environment, golden, load_str, paths};
+
+/// Its first four characters occur nowhere else.
+const CANARY: &str = "zqxj-5c0ffee5-0123456789-abcdef";
+
+fn assert_clean(shown: &str, what: &str) {
+    for part in [&CANARY[..4], "canary-"] {
+        assert!(!shown.contains(part), "{what} shows {part}:\n{shown}");
+    }
+}
+
+/// All that can be shown of a configuration.
+fn everything_shown(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    fs::write(&file, text).unwrap();
+    let paths = Paths::resolve_in(None, Some(file), &environment).unwrap();
+    let mut shown = format!("{:?}", Settings::read(&paths));
+    if let Ok(settings) = Settings::read(&paths) {
+        shown += &format!("{settings:?}{:?}{}{:?}", settings.listing(), settings.listing(), settings.get("llm"));
+    }
+    match load_in(&paths, LoadOptions::default(), &environment) {
+        Ok(loaded) => {
+            let overview = loaded.config.overview();
+            shown += &format!("{loaded:?}{overview}{}", serde_json::to_string(&overview).unwrap());
+        }
+        Err(problems) => shown += &shown_of(&problems),
+    }
+    shown
+}
+
+fn shown_of(problems: &Problems) -> String {
+    let lines: String = problems.problems.iter().map(ToString::to_string).collect();
+    format!("{problems}{problems:?}{lines}{}", serde_json::to_string(problems).unwrap())
+}
+
+#[test]
+fn no_secret_is_shown_however_it_is_written() {
+    let ways = [
+        CANARY.to_owned(),
+        format!("\"{CANARY}\""),
+        format!("[{CANARY}]"),
+        format!("{{ {CANARY}: 1 }}"),
+        format!("\"{CANARY} with a blank\""),
+        format!("env:{CANARY}"),
+        format!("\"{CANARY}"),
+        format!("!!binary {CANARY}"),
+        format!("!!int {CANARY}"),
+        format!("{CANARY}: 1"),
+    ];
+    for key in KEYS.iter().filter(|key| matches!(key.kind, Kind::Secret)) {
+        let path = key.path.replace('*', "x1");
+        let parts: Vec<&str> = path.split('.').collect();
+        for way in &ways {
+            let text = format!(
+                "{}{way}\n",
+                parts.iter().enumerate().fold(String::new(), |text, (depth, part)| {
+                    format!("{text}{}{part}: {}", "  ".repeat(depth), if depth + 1 < parts.len() { "\n" } else { "" })
+                })
+            );
+            assert_clean(&everything_shown(&text), &text);
+        }
+    }
+}
+
+#[test]
+fn no_example_shows_a_secret() {
+    for file in golden() {
+        let text = fs::read_to_string(&file).unwrap();
+        assert_clean(&everything_shown(&text), &file.display().to_string());
+        let shown = fs::read_to_string(file.with_extension("txt")).unwrap();
+        assert_clean(&shown, &file.display().to_string());
+    }
+}
+
+#[test]
+fn secrets_are_read_from_where_they_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    fs::write(&file, format!("{CANARY}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400)).unwrap();
+    let key = |reference: &str| {
+        let text = format!("proxy: {{ api_key: '{reference}' }}");
+        load_str(&text).unwrap().config.server.api_key.unwrap().expose().to_owned()
+    };
+    assert_eq!(key("env:STRONG_KEY"), STRONG);
+    assert_eq!(key(CANARY), CANARY);
+    assert_eq!(key(&format!("file:{}", file.display())), CANARY, "the line's end is not part of it");
+}
+
+#[test]
+fn a_secret_file_is_a_regular_file_that_nobody_else_can_touch() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    fs::write(&file, CANARY).unwrap();
+    let refusal = |path: &Path| {
+        let text = format!("proxy: {{ api_key: 'file:{}' }}", path.display());
+        let problems = load_str(&text).unwrap_err();
+        assert_clean(&shown_of(&problems), "a refused file");
+        problems.to_string()
+    };
+    for mode in 0..0o1000 {
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        if mode & 0o077 != 0 {
+            let refused = refusal(&file);
+            // Whoever is not root cannot even open what has no read bit.
+            assert!(refused.contains(&format!("(mode {mode:04o})")) || refused.contains("cannot open"), "{refused}");
+        }
+    }
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let link = folder.path().join("link");
+    symlink(&file, &link).unwrap();
+    assert!(refusal(&link).contains("is a symbolic link"));
+    assert!(refusal(folder.path()).contains("is not a regular file"));
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    assert!(refusal(&pipe).contains("is not a regular file"), "and nothing waits for the pipe's other end");
+    fs::write(&file, "\n").unwrap();
+    assert!(refusal(&file).contains("is empty"));
+    fs::write(&file, format!("{CANARY}\n{CANARY}\n")).unwrap();
+    assert!(refusal(&file).contains("a line break"));
+}
+
+#[test]
+fn a_file_with_plain_secrets_should_be_closed_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.yaml");
+    let paths = Paths::resolve_in(None, Some(file.clone()), &environment).unwrap();
+    for (mode, text, warned) in [
+        (0o644, format!("proxy: {{ api_key: {CANARY} }}"), true),
+        (0o600, format!("proxy: {{ api_key: {CANARY} }}"), false),
+        (0o644, "proxy: { api_key: 'env:STRONG_KEY' }".to_owned(), false),
+    ] {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let loaded = load_in(&paths, LoadOptions::default(), &environment).unwrap();
+        let about = loaded.warnings.iter().find(|w| w.message.contains("open to other users"));
+        assert_eq!(about.is_some(), warned, "{mode:o}: {:?}", loaded.warnings);
+    }
+}
+
+#[test]
+fn weak_keys_are_refused_off_loopback() {
+    let weak = [
+        "metaclaw",
+        "short",
+        "aaaaaaaaaaaaaaaaaaaaaaaa",
+        "changeme-changeme-changeme",
+        "sk-xxxxxxxxxxxxxxxxxxxxx",
+        "passwordpasswordpassword",
+        "1234567890123456",
+        "ABABABABABABABABABAB",
+        "your-api-key-goes-here",
+    ];
+    for key in weak {
+        let text = format!("proxy: {{ host: 0.0.0.0, api_key: '{key}' }}");
+        let problems = load_str(&text).map(|_| ()).unwrap_err();
+        assert!(problems.errors().any(|p| p.path == "proxy.api_key"), "{problems}");
+    }
+    for host in ["0.0.0.0", "::", "10.0.0.1", "169.254.1.1", "::ffff:10.0.0.1", "fe80::1", "203.0.113.9"] {
+        assert!(load_str(&format!("proxy: {{ host: '{host}' }}")).is_err(), "{host} without a key");
+        assert!(load_str(&format!("proxy: {{ host: '{host}', api_key: '{STRONG}' }}")).is_ok(), "{host} with one");
+    }
+    for host in ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "localhost"] {
+        assert!(load_str(&format!("proxy: {{ host: '{host}' }}")).is_ok(), "{host}");
+    }
+    assert_eq!(paths().home, Path::new("/home/ada/.metaclaw"));
+}
