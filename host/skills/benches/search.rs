@@ -1,5 +1,4 @@
 //! The search of the answer path: 40 skills, k = 16.
-#![expect(missing_docs, reason = "criterion's macros")]
 
 use std::hint::black_box;
 use std::path::Path;
@@ -51,9 +50,24 @@ const SUBJECTS: [&str; 40] = [
     "backups",
 ];
 
-const SENTENCE: &str = "Could you please look at the function below and tell me why the tests fail when the \
-    deployment runs twice; I suspect the caching of sessions, but the logging says that the database migrations were \
-    not applied in the right order, and the monitoring shows nothing. ";
+/// About 800 bytes, hardly a word twice.
+const LONG: &str = "Could you please look at the function below and tell me why its tests fail when our deployment runs \
+    a second time? I suspect the caching of sessions, but logging says that several database migrations were applied \
+    in the wrong order, while monitoring shows nothing unusual. Yesterday Maria changed how cookies expire and renamed \
+    two queues; since then invoices arrive late, charts in the weekly report stay empty, and customers complain about \
+    missing emails. Before we roll back, check whether the compiler flags differ between staging and production, list \
+    every irreversible step, plan a safe release for Thursday afternoon, and write documentation for whoever is on \
+    call. Keep security in mind: tokens must never appear inside backups. Finally, suggest which statistics would \
+    convince management that networking is not to blame here, thanks!";
+
+/// A plain tokenizer for the comparison.
+struct Words;
+
+impl bm25::Tokenizer for Words {
+    fn tokenize(&self, text: &str) -> Vec<String> {
+        text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase).collect()
+    }
+}
 
 fn tree(root: &Path) -> std::sync::Arc<SkillTree> {
     for (at, subject) in SUBJECTS.iter().enumerate() {
@@ -72,11 +86,15 @@ fn search(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let tree = tree(dir.path());
     let library = tree.library(&AgentId::Default);
-    let long = SENTENCE.repeat(4);
     let foreign = "请帮我看一下这个函数为什么测试失败，我怀疑是缓存的问题。Пожалуйста, проверьте отчёт. ".repeat(6);
-    for (name, query) in [("800 bytes", &long[..800]), ("400 bytes", &long[..400]), ("other scripts", &foreign)] {
+    for (name, query) in [("800 bytes", LONG), ("400 bytes", &LONG[..400]), ("other scripts", foreign.as_str())] {
         c.bench_function(name, |b| b.iter(|| library.search(black_box(query), 16)));
     }
+    let texts: Vec<String> =
+        library.list().iter().map(|s| format!("{} {} {}", s.name, s.description, s.body)).collect();
+    let engine: bm25::SearchEngine<u32, u32, Words> =
+        bm25::SearchEngineBuilder::<u32, u32, Words>::with_tokenizer_and_corpus(Words, texts).build();
+    c.bench_function("the bm25 crate's own engine, 800 bytes", |b| b.iter(|| engine.search(black_box(LONG), 16usize)));
     c.bench_function("library", |b| b.iter(|| tree.library(black_box(&AgentId::Default))));
 }
 

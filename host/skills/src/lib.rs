@@ -12,6 +12,8 @@
 //! is a [`SkillProblem`], and the rest still load. [`add_skill`] is the only way in, and it cannot leave the tree.
 
 mod common_words;
+#[cfg(test)]
+mod demo_tests;
 mod document;
 mod error;
 mod index;

