@@ -16,10 +16,16 @@ use crate::paths::{Environment, Paths, process_environment};
 use crate::problem::{Place, Problem, Problems, Report};
 use crate::schema;
 use crate::setting::{Kind, Setting};
-use crate::yaml::{self, Key, Node, Value};
+use crate::yaml::{self, Key, Node, Value, join};
 
 /// Stands for a secret that is not set where the change is made, but will be where metaclaw is started.
 const UNSET: &str = "not-set-here-0123456789";
+
+/// What becomes of a key.
+enum Change {
+    Put(Value),
+    Remove,
+}
 
 /// Sets keys to values, as a user types them, all at once, and writes the file (0600, atomically). A file that does not
 /// exist is created, in a folder of its own (0700).
@@ -28,8 +34,18 @@ const UNSET: &str = "not-set-here-0123456789";
 /// keys. Nothing is written when a key or a value is wrong, or when the file would have an error that it has not
 /// already.
 pub fn set(paths: &Paths, changes: &[(&str, &str)], options: LoadOptions) -> Result<Vec<Problem>, ConfigError> {
-    let environment = |name: &str| process_environment(name).or_else(|| Some(UNSET.to_owned()));
-    set_in(paths, changes, options, &environment)
+    set_in(paths, changes, options, &lenient_environment)
+}
+
+/// Takes a key, or a whole section such as `agents.coder`, out of the file, as [`set`] puts one in.
+///
+/// Fails when the file does not have it.
+pub fn unset(paths: &Paths, key: &str, options: LoadOptions) -> Result<(), ConfigError> {
+    unset_in(paths, key, options, &lenient_environment)
+}
+
+fn lenient_environment(name: &str) -> Option<String> {
+    process_environment(name).or_else(|| Some(UNSET.to_owned()))
 }
 
 pub(crate) fn set_in(
@@ -38,38 +54,58 @@ pub(crate) fn set_in(
     options: LoadOptions,
     environment: Environment<'_>,
 ) -> Result<Vec<Problem>, ConfigError> {
+    let typed = changes.iter().map(|(key, text)| Ok((*key, Change::Put(value_for(key, text)?))));
+    apply(paths, typed.collect::<Result<_, ConfigError>>()?, options, environment)
+}
+
+pub(crate) fn unset_in(
+    paths: &Paths,
+    key: &str,
+    options: LoadOptions,
+    environment: Environment<'_>,
+) -> Result<(), ConfigError> {
+    apply(paths, vec![(key, Change::Remove)], options, environment).map(|_| ())
+}
+
+fn apply(
+    paths: &Paths,
+    changes: Vec<(&str, Change)>,
+    options: LoadOptions,
+    environment: Environment<'_>,
+) -> Result<Vec<Problem>, ConfigError> {
     let mut report = Report::default();
     let source = Source::read(&paths.not_required(), &mut report);
     let before = source.text.unwrap_or_default();
-    let Some(mut tree) = yaml::parse(&before, &mut report) else {
+    let tree = yaml::parse(&before, &mut report);
+    let (false, Some(mut tree)) = (report.has_errors(), tree) else {
         return Err(report.finish(&paths.config_file).into());
     };
-    if report.has_errors() {
-        return Err(report.finish(&paths.config_file).into());
-    }
 
+    let keys: Vec<&str> = changes.iter().map(|(key, _)| *key).collect();
     let mut after = before.clone();
-    for (key, text) in changes {
-        let value = value_for(key, text)?;
+    for (key, change) in changes {
         let refuse =
-            |reason: String| ConfigError::Edit { key: (*key).to_owned(), file: paths.config_file.clone(), reason };
-        after = edit(&after, key, &value).map_err(refuse)?;
-        put(&mut tree, &key.split('.').collect::<Vec<_>>(), value);
+            |reason: String| ConfigError::Edit { key: key.to_owned(), file: paths.config_file.clone(), reason };
+        let written = as_written(&tree, key);
+        after = edit(&after, &written, &change).map_err(refuse)?;
+        apply_to_tree(&mut tree, &written.split('.').collect::<Vec<_>>(), change).ok_or_else(|| {
+            ConfigError::Value { key: key.to_owned(), message: "the file does not have this key".to_owned() }
+        })?;
         // The editor's word is not taken for it: the new text must mean the old tree with this one change.
-        if yaml::parse(&after, &mut Report::default()).as_ref() != Some(&tree) {
+        let meant = yaml::parse(&after, &mut Report::default());
+        if meant.map(without_empty_sections) != Some(without_empty_sections(tree.clone())) {
             return Err(refuse("its surroundings are written in a way that the editor does not master".to_owned()));
         }
     }
 
-    let checked = build_text(&after, paths, options, environment);
-    let about = |problem: &Problem| changes.iter().any(|(key, _)| problem.path == *key);
-    let warnings = match checked {
+    let about = |problem: &Problem| keys.contains(&problem.path.as_str());
+    let warnings = match build_text(&after, paths, options, environment) {
         Ok(loaded) => loaded.warnings.into_iter().filter(about).collect(),
         Err(problems) => {
             let known = build_text(&before, paths, options, environment).err();
             let new = new_errors(&problems, known.as_ref());
             if !new.is_empty() {
-                let key = changes.iter().map(|(key, _)| *key).collect::<Vec<_>>().join("`, `");
+                let key = keys.join("`, `");
                 return Err(ConfigError::WouldBreak { key, problems: Problems { problems: new, ..problems } });
             }
             problems.problems.into_iter().filter(about).collect()
@@ -78,6 +114,30 @@ pub(crate) fn set_in(
     write(&paths.config_file, &after)
         .map_err(|source| ConfigError::Write { file: paths.config_file.clone(), source })?;
     Ok(warnings)
+}
+
+/// The key as the file spells it: agents' names are lower-cased when they are read.
+fn as_written(tree: &Node, key: &str) -> String {
+    let Some((name, rest)) = key.strip_prefix("agents.").map(|rest| rest.split_once('.').unwrap_or((rest, ""))) else {
+        return key.to_owned();
+    };
+    let section = |node: &Node, wanted: &str| match &node.value {
+        Value::Map(entries) => entries.iter().find(|(key, _)| key.name.eq_ignore_ascii_case(wanted)).cloned(),
+        _ => None,
+    };
+    let spelt = section(tree, "agents").and_then(|(_, agents)| section(&agents, name)).map(|(key, _)| key.name);
+    let agent = join("agents", spelt.as_deref().unwrap_or(name));
+    if rest.is_empty() { agent } else { join(&agent, rest) }
+}
+
+/// `agents:` with nothing below it says the same as `agents: {}`, and as no `agents` at all.
+fn without_empty_sections(mut node: Node) -> Node {
+    if let Value::Map(entries) = node.value {
+        let kept = entries.into_iter().map(|(key, node)| (key, without_empty_sections(node)));
+        let kept: Vec<_> = kept.filter(|(_, node)| node.value != Value::Null).collect();
+        node.value = if kept.is_empty() { Value::Null } else { Value::Map(kept) };
+    }
+    node
 }
 
 /// The errors that the change brings. Places are not compared: a new line moves them.
@@ -130,52 +190,65 @@ fn node(value: Value) -> Node {
 }
 
 /// The text with one value changed.
-fn edit(text: &str, key: &str, value: &Value) -> Result<String, String> {
+fn edit(text: &str, key: &str, change: &Change) -> Result<String, String> {
     let file = YamlFile::from_str(text).map_err(|error| error.to_string())?;
     let Some(document) = file.documents().next().filter(|document| document.as_mapping().is_some()) else {
         // Nothing but comments, perhaps: the first key goes below them.
         let document = Document::from_str("").map_err(|error| error.to_string())?;
-        put_into(&document, key, value)?;
+        edit_document(&document, key, change)?;
         let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         return Ok(format!("{text}{gap}{document}"));
     };
-    put_into(&document, key, value)?;
+    edit_document(&document, key, change)?;
     Ok(file.to_string())
 }
 
-fn put_into(document: &Document, key: &str, value: &Value) -> Result<(), String> {
-    match value {
-        Value::Bool(value) => document.try_set_path(key, *value),
-        Value::Integer(value) => document.try_set_path(key, *value),
-        Value::Number(value) => document.try_set_path(key, *value),
-        Value::Text(text) => document.try_set_path(key, text.as_str()),
-        Value::List(items) => {
-            let text = |node: &Node| match &node.value {
-                Value::Text(text) => YamlValue::from(text.as_str()),
-                _ => YamlValue::from(""),
-            };
-            document.try_set_path(key, items.iter().map(text).collect::<Vec<_>>())
+fn edit_document(document: &Document, key: &str, change: &Change) -> Result<(), String> {
+    let text = |node: &Node| match &node.value {
+        Value::Text(text) => YamlValue::from(text.as_str()),
+        _ => YamlValue::from(""),
+    };
+    let done = match change {
+        // That the key is there is checked in the tree, with a better message.
+        Change::Remove => {
+            let _ = document.try_remove_path(key);
+            return Ok(());
         }
-        Value::Null | Value::Map(_) => return Err("it is not a single value".to_owned()),
-    }
-    .map_err(|error| error.to_string())
+        Change::Put(Value::Bool(value)) => document.try_set_path(key, *value),
+        Change::Put(Value::Integer(value)) => document.try_set_path(key, *value),
+        Change::Put(Value::Number(value)) => document.try_set_path(key, *value),
+        Change::Put(Value::Text(text)) => document.try_set_path(key, text.as_str()),
+        Change::Put(Value::List(items)) => document.try_set_path(key, items.iter().map(text).collect::<Vec<_>>()),
+        Change::Put(Value::Null | Value::Map(_)) => return Err("it is not a single value".to_owned()),
+    };
+    done.map_err(|error| error.to_string())
 }
 
-/// The same change in the tree.
-fn put(tree: &mut Node, path: &[&str], value: Value) {
+/// The same change in the tree; none when what should be removed is not there.
+fn apply_to_tree(tree: &mut Node, path: &[&str], change: Change) -> Option<()> {
     let [name, rest @ ..] = path else {
-        tree.value = value;
-        return;
+        if let Change::Put(value) = change {
+            tree.value = value;
+        }
+        return Some(());
     };
-    if !matches!(tree.value, Value::Map(_)) {
+    if matches!(change, Change::Put(_)) && !matches!(tree.value, Value::Map(_)) {
         tree.value = Value::Map(Vec::new());
     }
-    let Value::Map(entries) = &mut tree.value else { return };
-    let index = entries.iter().position(|(key, _)| key.name == *name).unwrap_or_else(|| {
-        entries.push((Key { name: (*name).to_owned(), place: tree.place }, node(Value::Null)));
-        entries.len() - 1
-    });
-    put(&mut entries[index].1, rest, value);
+    let Value::Map(entries) = &mut tree.value else { return None };
+    let index = match entries.iter().position(|(key, _)| key.name == *name) {
+        Some(index) if rest.is_empty() && matches!(change, Change::Remove) => {
+            entries.remove(index);
+            return Some(());
+        }
+        Some(index) => index,
+        None if matches!(change, Change::Remove) => return None,
+        None => {
+            entries.push((Key { name: (*name).to_owned(), place: tree.place }, node(Value::Null)));
+            entries.len() - 1
+        }
+    };
+    apply_to_tree(&mut entries.get_mut(index)?.1, rest, change)
 }
 
 /// Writes beside the file and renames, so that there is always one whole file, which nobody else may read.

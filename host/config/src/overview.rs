@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use domain::{AgentId, Mode, PolicyLimits};
 use serde::Serialize;
 
-use crate::agents::{AgentConfig, ModuleRef, Target};
+use crate::agents::{ModuleRef, Target};
 use crate::load::Config;
 
 /// What a configuration comes to, in words that can be shown. It holds no secret.
@@ -47,11 +47,13 @@ impl Config {
         Overview {
             listens_on: std::net::SocketAddr::new(self.server.host, self.server.port).to_string(),
             key_required: self.server.api_key.is_some(),
-            agents: self.agents().map(|(id, agent)| self.agent_overview(id, agent)).collect(),
+            agents: self.agents().map(|(id, _)| self.agent_overview(id)).collect(),
         }
     }
 
-    fn agent_overview(&self, id: &AgentId, agent: &AgentConfig) -> AgentOverview {
+    /// What one agent's settings come to, listed or not.
+    pub fn agent_overview(&self, id: &AgentId) -> AgentOverview {
+        let agent = self.agent(id);
         let hooks = &agent.policy.hooks;
         AgentOverview {
             agent: id.to_string(),

@@ -21,8 +21,8 @@ pub struct PolicyConfig {
     pub hooks: PolicyHooks,
     /// The settings of the agent's own modules, a JSON object. An agent without modules has the built-in's here.
     pub config_json: String,
-    /// The settings of the built-in policy, a JSON object: what the agent's `skills` section says; `{}` when that is
-    /// what the built-in does anyway.
+    /// The settings of the built-in policy, a JSON object: what the agent's `skills` section says, and without modules
+    /// its `policy.config`; `{}` when that is what the built-in does anyway.
     pub builtin_json: String,
     /// What a call may use.
     pub limits: PolicyLimits,
@@ -64,19 +64,20 @@ pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>)
     let hooks = hooks(id, reader);
     let own = own_settings(id, reader);
     let mut builtin = builtin_settings(skills);
-    let config_json = if hooks == PolicyHooks::default() {
-        // Settings given to the built-in by name win over what `skills` says.
-        if let Some(serde_json::Value::Object(own)) = own {
+    let config_json = match own {
+        // Without a module the settings are the built-in's, and win over what `skills` says.
+        Some(serde_json::Value::Object(own)) if hooks == PolicyHooks::default() => {
             builtin.extend(own);
+            None
         }
-        serde_json::Value::Object(builtin.clone()).to_string()
-    } else {
-        own.map_or_else(|| "{}".to_owned(), |own| own.to_string())
+        own => own.filter(|_| hooks != PolicyHooks::default()).map(|own| own.to_string()),
     };
+    let builtin_json = serde_json::Value::Object(builtin).to_string();
+    let without_modules = || if hooks == PolicyHooks::default() { builtin_json.clone() } else { "{}".to_owned() };
     PolicyConfig {
+        config_json: config_json.unwrap_or_else(without_modules),
+        builtin_json,
         hooks,
-        config_json,
-        builtin_json: serde_json::Value::Object(builtin).to_string(),
         limits: limits(id, reader),
         on_filter_failure: on_failure(id, reader),
     }

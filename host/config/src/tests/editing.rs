@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::edit::set_in;
+use crate::edit::{set_in, unset_in};
 use crate::schema::KEYS;
 use crate::setting::Kind;
 use crate::{ConfigError, LoadOptions, Paths, Problem, Settings};
@@ -28,6 +28,10 @@ impl Folder {
 
     fn set(&self, changes: &[(&str, &str)]) -> Result<Vec<Problem>, ConfigError> {
         set_in(&self.paths, changes, LoadOptions::default(), &environment)
+    }
+
+    fn unset(&self, key: &str) -> Result<(), ConfigError> {
+        unset_in(&self.paths, key, LoadOptions::default(), &environment)
     }
 
     fn text(&self) -> String {
@@ -226,4 +230,33 @@ fn a_listing_is_a_file_that_means_the_same() {
     };
     assert_eq!(said(&Settings::read(&again.paths).unwrap().listing()), said(&listing));
     assert!(listing.to_string().contains("  port: 30000  # default\n"), "{listing}");
+}
+
+#[test]
+fn keys_and_sections_can_be_taken_out() {
+    let text =
+        "# Kept.\nmode: rl # gone\nagents:\n  # Of the writer.\n  writer: { mode: rl }\n  Coder:\n    mode: rl\n";
+    let folder = Folder::new(text);
+    folder.unset("mode").unwrap();
+    folder.unset("agents.coder").unwrap();
+    let settings = Settings::read(&folder.paths).unwrap();
+    assert_eq!(settings.agents.len(), 1, "{}", folder.text());
+    assert!(folder.text().starts_with("# Kept.\n") && !folder.text().contains("Coder"), "{}", folder.text());
+    folder.unset("agents.writer").unwrap();
+    assert_eq!(Settings::read(&folder.paths).unwrap().listing().0.iter().filter(|s| s.in_file).count(), 0);
+    let error = folder.unset("agents.writer").unwrap_err().to_string();
+    assert_eq!(error, "`agents.writer`: the file does not have this key");
+}
+
+#[test]
+fn what_others_need_cannot_be_taken_out() {
+    let text = "proxy:\n  host: 0.0.0.0\n  api_key: env:STRONG_KEY\n";
+    let folder = Folder::new(text);
+    assert!(matches!(folder.unset("proxy.api_key"), Err(ConfigError::WouldBreak { .. })));
+    assert_eq!(folder.text(), text);
+}
+
+#[test]
+fn an_agent_is_found_however_its_name_is_written() {
+    check("agents:\n  Coder:\n    mode: rl\n", "agents.coder.mode", "auto", "agents:\n  Coder:\n    mode: auto\n");
 }
