@@ -66,6 +66,9 @@ impl Matrix {
     /// `x * selfᵀ`: for each row of `cols` numbers in `x`, a row of `rows` numbers.
     pub(crate) fn multiply(&self, compute: &Compute, x: &[f32]) -> Vec<f32> {
         let count = x.len() / self.cols;
+        if count == 0 {
+            return Vec::new();
+        }
         let per_band = self.cols / BLOCK;
         // Band-major, so that each thread writes a stretch of its own.
         let mut bands = vec![0.0; self.rows.div_ceil(LANES) * count * LANES];
@@ -167,7 +170,7 @@ mod tests {
             let want: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
             assert!((f64::from(*got) - want).abs() < 1e-4, "{i}: {got} instead of {want}");
         }
-        for count in 1..=9 {
+        for count in 0..=9 {
             for compute in [Compute::inline(), Compute::new(3)] {
                 assert_eq!(matrix.multiply(&compute, &x[..count * cols]), alone[..count * rows], "{count} rows");
             }
