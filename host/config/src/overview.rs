@@ -6,6 +6,8 @@ use serde::Serialize;
 
 use crate::agents::{ModuleRef, Target};
 use crate::load::Config;
+use crate::providers::EMBEDDED;
+use crate::upstreams::{UpstreamConfig, UpstreamKind};
 
 /// What a configuration comes to, in words that can be shown. It holds no secret.
 #[derive(Clone, Debug, Serialize)]
@@ -14,8 +16,25 @@ pub struct Overview {
     pub listens_on: String,
     /// Whether clients must send a key.
     pub key_required: bool,
+    /// Who answers, in order of name.
+    pub upstreams: Vec<UpstreamOverview>,
     /// Each agent, `_default` first.
     pub agents: Vec<AgentOverview>,
+}
+
+/// What one upstream's settings come to.
+#[derive(Clone, Debug, Serialize)]
+pub struct UpstreamOverview {
+    /// Its name.
+    pub name: String,
+    /// As `provider:` names it; `embedded` for the model in this program.
+    pub provider: &'static str,
+    /// Where it is; none for the embedded model.
+    pub api_base: Option<String>,
+    /// Whether a key is sent.
+    pub has_key: bool,
+    /// Its models; empty: as the client asks.
+    pub models: Vec<String>,
 }
 
 /// What one agent's settings come to.
@@ -47,6 +66,7 @@ impl Config {
         Overview {
             listens_on: std::net::SocketAddr::new(self.server.host, self.server.port).to_string(),
             key_required: self.server.api_key.is_some(),
+            upstreams: self.upstreams.values().map(upstream_overview).collect(),
             agents: self.agents().map(|(id, _)| self.agent_overview(id)).collect(),
         }
     }
@@ -78,7 +98,16 @@ impl fmt::Display for Overview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = if self.key_required { "clients need the key" } else { "every program on this machine is served" };
         write!(f, "listens on {}; {key}", self.listens_on)?;
+        self.upstreams.iter().try_for_each(|upstream| write!(f, "\n{upstream}"))?;
         self.agents.iter().try_for_each(|agent| write!(f, "\n{agent}"))
+    }
+}
+
+impl fmt::Display for UpstreamOverview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "upstream {}: {}", self.name, self.provider)?;
+        self.api_base.iter().try_for_each(|base| write!(f, " at {base}"))?;
+        f.write_str(if self.has_key { ", with a key" } else { "" })
     }
 }
 
@@ -102,6 +131,16 @@ impl fmt::Display for AgentOverview {
         write!(f, "\n    limits    {}", self.limits)?;
         self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))
     }
+}
+
+fn upstream_overview(upstream: &UpstreamConfig) -> UpstreamOverview {
+    let (provider, api_base, has_key) = match &upstream.kind {
+        UpstreamKind::Http { base, api_key, provider } => {
+            (provider.as_str(), Some(base.to_string()), api_key.is_some())
+        }
+        UpstreamKind::Embedded { .. } => (EMBEDDED, None, false),
+    };
+    UpstreamOverview { name: upstream.name.clone(), provider, api_base, has_key, models: upstream.models.clone() }
 }
 
 fn module_text(module: Option<&ModuleRef>) -> String {
