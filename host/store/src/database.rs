@@ -23,7 +23,8 @@ const APPLICATION_ID_AT: usize = 68;
 const HEADER: usize = 100;
 /// The largest database whose whole structure is checked when it is opened, in bytes; about 50 ms.
 const CHECKED_AT_OPEN: u64 = 16 << 20;
-/// How long a statement waits for a lock that somebody else holds, such as a backup.
+/// How long a statement waits for a lock that somebody else holds, such as a backup. A write that waits longer has
+/// failed, and poisons the store.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Reads at once. SQLite readers never wait for the writer.
 const READERS: u32 = 2;
@@ -45,7 +46,8 @@ pub(crate) fn migrations() -> Vec<Migration> {
         .collect()
 }
 
-/// Opens the database of `dir`, or makes one. `limit` bounds the file's size.
+/// Opens the database of `dir`, or makes one. `limit` bounds the file's size. The few file operations here block, once,
+/// before anything is served.
 pub(crate) async fn open(
     dir: &StateDir,
     migrations: Vec<Migration>,

@@ -45,7 +45,7 @@ use tokio::task::JoinSet;
 pub use error::StoreError;
 
 use dir::StateDir;
-use queue::{EndJob, Job, Queue, SampleJob, Shared};
+use queue::{EndJob, Job, Queue, SampleJob, Shared, Working};
 use read::Reader;
 use sessions::Sessions;
 use writer::Writer;
@@ -184,8 +184,15 @@ impl Store {
         let (queue, jobs) = Queue::new(options.queue_entries, Arc::clone(&shared));
         let reader = Reader { pool: database.readers.clone(), path: database.path.clone().into() };
         let sessions = Sessions::new(bounded(options.session_memory));
-        let writer =
-            Writer { jobs, shared: Arc::clone(&shared), database, sessions, dir, flush_every: options.flush_every };
+        let writer = Writer {
+            jobs,
+            shared: Arc::clone(&shared),
+            working: Working(Arc::clone(&shared)),
+            database,
+            sessions,
+            dir,
+            flush_every: options.flush_every,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(writer.run());
         Ok(Store { queue, shared, reader, writer: Mutex::new(tasks) })

@@ -138,11 +138,14 @@ pub(crate) fn decode(mut recipe: &[u8]) -> Option<Vec<u32>> {
 }
 
 fn leb128(mut value: u64, out: &mut Vec<u8>) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low & 0x7f);
+        }
+        out.push(low | 0x80);
     }
-    out.push(value as u8 & 0x7f);
 }
 
 fn read_leb128(bytes: &mut &[u8]) -> Option<u64> {

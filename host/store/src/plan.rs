@@ -74,7 +74,7 @@ impl Plan {
         if session.ended.take().is_some() {
             session.generation += 1;
         }
-        session.last_active = session.last_active.max(codes::micros(record.started + record.duration));
+        session.last_active = session.last_active.max(started.saturating_add(codes::span(record.duration)));
         let position = session.turns;
         session.turns += 1;
         let request = session.keep_body(&record.request, record.kind, budget, &mut self.contents);

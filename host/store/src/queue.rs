@@ -1,16 +1,16 @@
 //! The queue between the answer path and the writer: bounded by entries and by bytes.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use domain::{AgentId, EndReason, Sample, TurnRecord, Verdict};
-use tokio::sync::{Notify, mpsc, oneshot};
+use domain::{AgentId, EndReason, Sample, TokenTrace, TurnRecord, Verdict};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 use crate::error::StoreError;
 use crate::sessions::Key;
 use crate::{Captured, Health};
 
-/// What a turn record costs in memory besides its body and answer, roughly, in bytes.
+/// What a record or sample costs in memory besides its content, roughly, in bytes.
 const RECORD_COST: usize = 512;
 /// How many waiting jobs make a commit due before its time.
 pub(crate) const BATCH: usize = 1024;
@@ -59,24 +59,40 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// How many queued jobs somebody waits for.
     urgent: AtomicUsize,
-    queued_bytes: AtomicUsize,
-    max_bytes: usize,
+    /// Room for content, in bytes.
+    room: Semaphore,
+    max_bytes: u32,
     dropped: AtomicU64,
     /// Whether the last record was dropped: one burst is logged once.
     shedding: AtomicBool,
     poisoned: OnceLock<String>,
 }
 
+/// Held by the writer: when it goes, whoever waits for room is told.
+pub(crate) struct Working(pub(crate) Arc<Shared>);
+
 /// The sending end.
 pub(crate) struct Queue {
     jobs: mpsc::Sender<Job>,
-    shared: std::sync::Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl Job {
     /// Whether somebody waits for it, so that the commit must not.
     pub(crate) fn is_urgent(&self) -> bool {
         !matches!(self, Job::Turn(_))
+    }
+
+    /// What it holds in memory, roughly, in bytes.
+    pub(crate) fn cost(&self) -> usize {
+        match self {
+            Job::Turn(record) => RECORD_COST + record.request.len() + record.answer.len(),
+            Job::Sample(job) => {
+                let words = |trace: &TokenTrace| trace.prompt.len() + trace.completion.len() + trace.logprobs.len();
+                RECORD_COST + job.sample.tokens.as_ref().map_or(0, words) * size_of::<u32>()
+            }
+            _ => 0,
+        }
     }
 
     /// Whether it is done by itself, after everything before it is committed.
@@ -86,12 +102,13 @@ impl Job {
 }
 
 impl Shared {
-    /// An empty queue of at most `max_bytes`.
+    /// An empty queue of at most `max_bytes`, 4 GiB at the most.
     pub(crate) fn new(max_bytes: usize) -> Self {
+        let max_bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
         Shared {
             wake: Notify::new(),
             urgent: AtomicUsize::new(0),
-            queued_bytes: AtomicUsize::new(0),
+            room: Semaphore::new(max_bytes as usize),
             max_bytes,
             dropped: AtomicU64::new(0),
             shedding: AtomicBool::new(false),
@@ -111,14 +128,14 @@ impl Shared {
         }
     }
 
-    /// Gives back the room of records that are written or dropped.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    /// How much room a job took.
+    pub(crate) fn room_of(&self, job: &Job) -> usize {
+        job.cost().min(self.max_bytes as usize)
     }
 
-    fn reserve(&self, bytes: usize) -> bool {
-        let fits = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= self.max_bytes);
-        self.queued_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).is_ok()
+    /// Gives back the room of a batch that is written or dropped.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.room.add_permits(bytes);
     }
 
     /// Counts lost records.
@@ -149,9 +166,18 @@ impl Shared {
     }
 }
 
+impl Drop for Working {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.poison("the writer stopped at an error of its own");
+        }
+        self.0.room.close();
+    }
+}
+
 impl Queue {
     /// A queue of at most `entries` jobs, and its receiving end.
-    pub(crate) fn new(entries: usize, shared: std::sync::Arc<Shared>) -> (Self, mpsc::Receiver<Job>) {
+    pub(crate) fn new(entries: usize, shared: Arc<Shared>) -> (Self, mpsc::Receiver<Job>) {
         let (jobs, receiver) = mpsc::channel(entries.max(1));
         (Queue { jobs, shared }, receiver)
     }
@@ -159,13 +185,7 @@ impl Queue {
     /// Hands a turn to the writer, or drops and counts it. Never waits.
     pub(crate) fn offer(&self, record: TurnRecord) -> bool {
         let shared = &self.shared;
-        let cost = cost(&record);
-        let accepted = shared.poisoned().is_none()
-            && shared.reserve(cost)
-            && (self.jobs.try_send(Job::Turn(Box::new(record))).is_ok() || {
-                shared.release(cost);
-                false
-            });
+        let accepted = shared.poisoned().is_none() && self.try_send(Job::Turn(Box::new(record)));
         if accepted {
             shared.shedding.store(false, Ordering::Relaxed);
             if self.jobs.max_capacity() - self.jobs.capacity() >= BATCH {
@@ -180,6 +200,16 @@ impl Queue {
         accepted
     }
 
+    fn try_send(&self, job: Job) -> bool {
+        let Ok(cost) = u32::try_from(job.cost()) else { return false };
+        let Ok(room) = self.shared.room.try_acquire_many(cost) else { return false };
+        let sent = self.jobs.try_send(job).is_ok();
+        if sent {
+            room.forget();
+        }
+        sent
+    }
+
     /// Queues a job and waits for its answer.
     pub(crate) async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
@@ -189,9 +219,13 @@ impl Queue {
 
     /// Queues a job that somebody waits for; waits for room.
     pub(crate) async fn send(&self, job: Job) -> Result<(), StoreError> {
-        let room = self.jobs.reserve().await.map_err(|_| self.stopped())?;
+        // What is larger than the queue passes when the queue is empty.
+        let cost = u32::try_from(self.shared.room_of(&job)).unwrap_or(self.shared.max_bytes);
+        let room = self.shared.room.acquire_many(cost).await.map_err(|_| self.stopped())?;
+        let place = self.jobs.reserve().await.map_err(|_| self.stopped())?;
+        room.forget();
         self.shared.urgent.fetch_add(1, Ordering::AcqRel);
-        room.send(job);
+        place.send(job);
         self.shared.wake.notify_one();
         Ok(())
     }
@@ -201,9 +235,4 @@ impl Queue {
         let poisoned = |reason: &str| StoreError::Poisoned { reason: reason.to_owned() };
         self.shared.poisoned().map_or(StoreError::Closed, poisoned)
     }
-}
-
-/// What a record holds in memory, roughly, in bytes.
-pub(crate) fn cost(record: &TurnRecord) -> usize {
-    RECORD_COST + record.request.len() + record.answer.len()
 }

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::pieces;
 use crate::rows::{Hash, RowId};
 use crate::sessions;
-use crate::writer::{array, strange};
+use crate::writer::{array, piece_number, strange};
 use crate::{SampleCount, StoredSample, StoredSession, StoredTurn};
 
 /// The most pieces that are read for one turn; more is damage.
@@ -154,7 +154,7 @@ impl Reader {
                 if sessions::hash(&body) != hash {
                     return Err(strange("the content of a message"));
                 }
-                known.bodies.insert(row.try_get(0)?, body.into());
+                known.bodies.insert(piece_number(row.try_get(0)?)?, body.into());
             }
         }
         let mut whole = Vec::new();
@@ -256,11 +256,17 @@ fn sample(row: &SqliteRow) -> Result<(StoredSample, RowId, Option<Vec<u8>>), sql
         session: name(row, 2)?,
         policy: digest(row, 6)?,
         skill_generation: count(row, 7)?,
-        weight: row.try_get(5)?,
+        weight: weight(row.try_get(5)?),
         tokens,
     };
     let (state, reason, captured) = (word(row, 3, "a sample's state")?, row.try_get(4)?, codes::time(row.try_get(8)?));
     Ok((StoredSample { sample, state, reason, captured }, array(row.try_get(12)?)?, recipe))
+}
+
+/// A weight as it was before the column widened it.
+#[expect(clippy::cast_possible_truncation, reason = "every weight in the column was an f32")]
+fn weight(column: f64) -> f32 {
+    column as f32
 }
 
 fn agent(row: &SqliteRow, column: usize) -> Result<AgentId, sqlx::Error> {

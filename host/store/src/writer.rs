@@ -14,7 +14,7 @@ use crate::database::{self, Database};
 use crate::dir::StateDir;
 use crate::error::StoreError;
 use crate::plan::{Plan, Recorded, Reply, plan};
-use crate::queue::{BATCH, Job, Shared, cost};
+use crate::queue::{BATCH, Job, Shared, Working};
 use crate::rows::{self, Hash, RowId};
 use crate::sessions::{Key, Session, Sessions};
 
@@ -22,6 +22,7 @@ use crate::sessions::{Key, Session, Sessions};
 pub(crate) struct Writer {
     pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) working: Working,
     pub(crate) database: Database,
     pub(crate) sessions: Sessions,
     pub(crate) dir: StateDir,
@@ -35,7 +36,7 @@ impl Writer {
         while let Some(first) = self.jobs.recv().await {
             let mut batch = self.gather(first).await;
             let barrier = batch.pop_if(|job| job.is_barrier());
-            let bytes = batch.iter().map(|job| if let Job::Turn(record) = job { cost(record) } else { 0 }).sum();
+            let bytes = batch.iter().map(|job| self.shared.room_of(job)).sum();
             if !batch.is_empty() {
                 self.write(batch).await;
             }
@@ -50,6 +51,7 @@ impl Writer {
             tracing::warn!(%error, "the database was not closed cleanly; it is repaired when it is opened again");
         }
         drop(self.dir);
+        drop(self.working);
     }
 
     /// The jobs of the next commit: at most [`BATCH`], a barrier only at the end.
@@ -140,9 +142,8 @@ impl Writer {
         session.generation = u64::try_from(row.try_get::<i64, _>(6)?).unwrap_or(0);
         let contents = sqlx::query("SELECT number, hash FROM contents WHERE session = $1").bind(id.to_vec());
         for row in contents.fetch_all(&mut *writer).await? {
-            let number: u32 = row.try_get(0)?;
             let hash: Hash = array(row.try_get(1)?)?;
-            session.learn(number, hash);
+            session.learn(piece_number(row.try_get(0)?)?, hash);
         }
         self.sessions.insert(key, session);
         Ok(())
@@ -226,7 +227,8 @@ impl Writer {
     }
 
     /// Deletes an agent's rows, then rebuilds the file and empties the log, so that not a byte is left in the state
-    /// directory. Rebuilding takes a second for each few hundred megabytes; meanwhile turns queue up or are dropped.
+    /// directory: `secure_delete` overwrites rows, rebuilding drops whatever a page that was split still holds of them.
+    /// Rebuilding takes a second for each few hundred megabytes; meanwhile turns queue up or are dropped.
     async fn purge(&mut self, agent: &AgentId) -> Result<u64, StoreError> {
         let path = self.database.path.clone();
         let sql = |action| StoreError::sql(action, &path);
@@ -247,6 +249,11 @@ impl Writer {
 /// A key or hash column as its fixed length.
 pub(crate) fn array<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], sqlx::Error> {
     bytes.try_into().map_err(|_| strange("a key of another length"))
+}
+
+/// A piece's number as its column holds it.
+pub(crate) fn piece_number(number: i64) -> Result<u32, sqlx::Error> {
+    u32::try_from(number).map_err(|_| strange("the number of a message"))
 }
 
 /// A value that this program never writes.

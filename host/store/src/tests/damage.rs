@@ -37,19 +37,18 @@ async fn what_is_no_database_of_this_host_is_refused_and_untouched() {
     open(ours.path()).await.close().await;
     let mut foreign = std::fs::read(database(ours.path())).unwrap();
     foreign[68..72].copy_from_slice(&7_i32.to_be_bytes());
-    let cases: [(&[u8], fn(&StoreError) -> bool); 4] = [
-        (b"", |e| matches!(e, StoreError::Damaged { .. })),
-        (b"SQLite", |e| matches!(e, StoreError::NotOurs { .. })),
-        (b"some notes of somebody's, longer than any header of a database could be, and even longer than that", |e| {
-            matches!(e, StoreError::NotOurs { .. })
-        }),
-        (&foreign, |e| matches!(e, StoreError::NotOurs { .. })),
+    let notes = b"some notes of somebody's, longer than any header of a database could be, and longer yet than that";
+    let cases: [(&[u8], &str); 4] = [
+        (b"", "is damaged"),
+        (b"SQLite", "is not a database"),
+        (notes, "is not a database"),
+        (&foreign, "is not a database"),
     ];
     for (content, expected) in cases {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(database(dir.path()), content).unwrap();
         let error = refused(dir.path()).await;
-        assert!(expected(&error), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(std::fs::read(database(dir.path())).unwrap(), content);
     }
     #[cfg(unix)]

@@ -25,6 +25,22 @@ async fn a_full_queue_drops_and_counts() {
 }
 
 #[tokio::test]
+async fn what_is_larger_than_the_queue_is_dropped_as_a_turn_and_waited_for_as_a_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { queue_bytes: ByteSize(1000), ..StoreOptions::default() };
+    let store = Store::open(dir.path(), options).await.unwrap();
+    assert!(!store.record_turn(turn("a", "s", "x".repeat(1000))));
+    for _ in 0..3 {
+        let record = turn("a", "s", "{}");
+        assert!(store.record_turn(record.clone()));
+        let tokens = TokenTrace { prompt: (0..3000).collect(), ..TokenTrace::default() };
+        store.capture(sample_of(&record, Some(tokens)), KEEP).await.unwrap();
+    }
+    assert_eq!((store.dropped_turns(), rows(&store, "samples").await), (1, 3));
+    store.close().await;
+}
+
+#[tokio::test]
 async fn a_turn_is_durable_without_being_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;

@@ -1,0 +1,130 @@
+//! What a recorded turn costs: processor time of the whole process (caller, writer and SQLite's thread together),
+//! rows and bytes on disk, in bursts of about 10,000 turns a second.
+//!
+//! `cargo run --release -p store --example record_cost -- [DIRECTORY]`. Linux only: it reads `/proc/self/stat`.
+#![expect(clippy::print_stdout, reason = "an example prints what it measures")]
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use domain::{AgentId, DecisionSource, Digest, SessionId, TurnId, TurnKind, TurnOutcome, TurnRecord};
+use store::{Store, StoreOptions};
+use uuid::Uuid;
+
+/// Turns in one run.
+const TURNS: usize = 40_000;
+/// Sessions that take turns.
+const SESSIONS: usize = 50;
+/// Turns handed over at once, every 10 ms.
+const BURST: usize = 100;
+
+/// One kind of load.
+struct Load {
+    name: &'static str,
+    /// The length of the history that is sent with every turn, in bytes.
+    history: usize,
+    /// Whether each turn adds to its history.
+    grows: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
+    let loads = [
+        Load { name: "1 KB, the same again", history: 1 << 10, grows: false },
+        Load { name: "64 KB, the same again", history: 64 << 10, grows: false },
+        Load { name: "64 KB, each turn adds 150 bytes", history: 64 << 10, grows: true },
+    ];
+    for load in loads {
+        let dir = tempfile::tempdir_in(&parent)?;
+        measure(&load, dir.path()).await?;
+    }
+    Ok(())
+}
+
+async fn measure(load: &Load, dir: &Path) -> Result<(), Box<dyn Error>> {
+    let store = Store::open(dir, StoreOptions::default()).await?;
+    let sessions = (0..SESSIONS).map(|i| format!("session-{i}").parse::<SessionId>()).collect::<Result<Vec<_>, _>>()?;
+    let mut histories: Vec<_> = (0..SESSIONS).map(|i| messages(load.history, i)).collect();
+    // Every body is memory of its own, as it is when it comes from a socket; made before the clock runs.
+    let mut bodies = Vec::new();
+    let copies = if load.grows { TURNS / 10 } else { 80 * SESSIONS };
+    for i in 0..copies {
+        let history = &mut histories[i % SESSIONS];
+        if load.grows {
+            history.push_str(&format!(r#",{{"role":"user","content":"{i} {}"}}"#, "new words ".repeat(12)));
+        }
+        bodies.push(Bytes::from(format!(r#"{{"model":"a-model","messages":[{history}],"stream":true}}"#)));
+    }
+    let turns = if load.grows { copies } else { TURNS };
+    let (started, before) = (Instant::now(), processor_time()?);
+    let mut offered = Duration::ZERO;
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    for i in 0..turns {
+        if i % BURST == 0 {
+            tick.tick().await;
+        }
+        let record = record(sessions[i % SESSIONS].clone(), bodies[i % copies].clone());
+        let clock = Instant::now();
+        store.record_turn(record);
+        offered += clock.elapsed();
+    }
+    store.flush().await?;
+    let (took, used) = (started.elapsed(), processor_time()? - before);
+    let dropped = store.dropped_turns();
+    store.close().await;
+    let size: u64 = std::fs::read_dir(dir)?.filter_map(|e| e.ok()?.metadata().ok()).map(|meta| meta.len()).sum();
+    let each = |total: Duration| total.as_secs_f64() * 1e6 / turns as f64;
+    println!(
+        "{}: {:.1} µs of processor for each turn ({:.2} µs in record_turn), {} bytes on disk; {:.0} turns/s, {dropped} dropped",
+        load.name,
+        each(used),
+        each(offered),
+        size / turns as u64,
+        turns as f64 / took.as_secs_f64(),
+    );
+    Ok(())
+}
+
+fn record(session: SessionId, request: Bytes) -> TurnRecord {
+    TurnRecord {
+        id: TurnId(Uuid::now_v7()),
+        agent: AgentId::Default,
+        session,
+        kind: TurnKind::Main,
+        started: SystemTime::now(),
+        duration: Duration::from_millis(900),
+        first_byte: Some(Duration::from_millis(100)),
+        upstream: "somewhere".to_owned(),
+        model: "a-model".to_owned(),
+        request,
+        answer: Bytes::from_static(br#"{"choices":[{"message":{"role":"assistant","content":"A short answer."}}]}"#),
+        skills: vec!["plan".to_owned()],
+        policy: (Digest::from([7; 32]), DecisionSource::Policy),
+        usage: None,
+        outcome: TurnOutcome::Complete,
+    }
+}
+
+/// Messages of about 1.6 KB that come to `length` bytes.
+fn messages(length: usize, seed: usize) -> String {
+    let words = "some words, and a line break\\n".repeat(if length > 2048 { 53 } else { 10 });
+    let mut all = Vec::new();
+    let mut sum = 0;
+    while sum < length {
+        all.push(format!(r#"{{"role":"user","content":"{seed} {} {words}"}}"#, all.len()));
+        sum += all[all.len() - 1].len() + 1;
+    }
+    all.join(",")
+}
+
+/// Processor time of all threads so far; the system counts it in hundredths of a second.
+fn processor_time() -> Result<Duration, Box<dyn Error>> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let after_name = stat.rsplit(')').next().ok_or("no process name")?;
+    // User and system time are the fields 14 and 15; the first after the name is the third.
+    let ticks = after_name.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    Ok(Duration::from_millis(ticks * 10))
+}
