@@ -1,4 +1,5 @@
 //! The search of the answer path: 40 skills, k = 16.
+#![expect(clippy::expect_used, reason = "what cannot be set up cannot be measured")]
 
 use std::hint::black_box;
 use std::path::Path;
@@ -76,14 +77,14 @@ fn tree(root: &Path) -> std::sync::Arc<SkillTree> {
              ---\n1. Name the goal of the {subject} in one sentence.\n2. List what is known and what is missing.\n\
              3. Change one thing at a time and say what you expect.\n4. Check the outcome against the goal.\n"
         );
-        add_skill(root, &Shelf::Shared, text.as_bytes(), None, false).unwrap_or_else(|e| panic!("{e}"));
+        add_skill(root, &Shelf::Shared, text.as_bytes(), None, false).expect("a disk to measure on");
     }
     let options = TreeOptions { follow: false, ..TreeOptions::default() };
-    SkillTree::open(root, options).unwrap_or_else(|e| panic!("{e}"))
+    SkillTree::open(root, options).expect("a disk to measure on")
 }
 
 fn search(c: &mut Criterion) {
-    let dir = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
+    let dir = tempfile::tempdir().expect("a disk to measure on");
     let tree = tree(dir.path());
     let library = tree.library(&AgentId::Default);
     let foreign = "请帮我看一下这个函数为什么测试失败，我怀疑是缓存的问题。Пожалуйста, проверьте отчёт. ".repeat(6);

@@ -18,102 +18,25 @@ const LANGUAGES: &[&str] = &[
 
 /// What descriptions of skills begin with ("Use this skill when the user asks to …"), and what people say around their
 /// request, whatever it is about. It describes neither the skill nor the request.
-const BOILERPLATE: &[&str] = &[
-    "apply",
-    "ask",
-    "asked",
-    "asks",
-    "best",
-    "better",
-    "create",
-    "creates",
-    "creating",
-    "follow",
-    "get",
-    "give",
-    "good",
-    "great",
-    "hello",
-    "help",
-    "helps",
-    "hey",
-    "hi",
-    "invoke",
-    "let",
-    "like",
-    "make",
-    "makes",
-    "making",
-    "need",
-    "needed",
-    "needs",
-    "new",
-    "one",
-    "please",
-    "skill",
-    "skills",
-    "task",
-    "tasks",
-    "tell",
-    "thank",
-    "thanks",
-    "thing",
-    "things",
-    "trigger",
-    "use",
-    "used",
-    "useful",
-    "user",
-    "users",
-    "uses",
-    "using",
-    "want",
-    "wants",
-    "way",
-    "whenever",
-    "would",
-    "write",
-    "writes",
-    "writing",
-    "written", // and the same in other languages that are written to models most:
-    "bitte",
-    "danke",
-    "erstelle",
-    "erstellen",
-    "hallo",
-    "schreib",
-    "schreibe",
-    "schreiben",
-    "bonjour",
-    "merci",
-    "écris",
-    "écrire",
-    "crea",
-    "crear",
-    "escribe",
-    "escribir",
-    "favor",
-    "gracias",
-    "hola",
-    "напиши",
-    "написать",
-    "пожалуйста",
-    "привет",
-    "сделай",
-    "спасибо",
-    "你好",
-    "谢谢",
-];
+const BOILERPLATE: &str = "
+    apply ask asked asks best better create creates creating follow get give good great hello help helps hey hi invoke
+    let like make makes making need needed needs new one please skill skills task tasks tell thank thanks thing things
+    trigger use used useful user users uses using want wants way whenever would write writes writing written
+    bitte danke erstelle erstellen hallo schreib schreibe schreiben
+    bonjour merci écris écrire
+    crea crear escribe escribir favor gracias hola
+    напиши написать пожалуйста привет сделай спасибо
+    你好 谢谢";
 
 static COMMON: LazyLock<HashTable<Box<str>>> = LazyLock::new(|| {
-    let mut table = HashTable::new();
+    let mut table: HashTable<Box<str>> = HashTable::new();
     let mut add = |word: &str| {
         let hash = hash(word);
-        if table.find(hash, |known: &Box<str>| **known == *word).is_none() {
+        if table.find(hash, |known| **known == *word).is_none() {
             table.insert_unique(hash, Box::from(word), |known| self::hash(known));
         }
     };
-    BOILERPLATE.iter().for_each(|word| add(word));
+    BOILERPLATE.split_whitespace().for_each(&mut add);
     for entry in LANGUAGES.iter().filter_map(|code| stop_words::lookup(code)).flatten() {
         let mut terms = Vec::new();
         each_term(entry, |term, _| terms.push(term.to_owned()));

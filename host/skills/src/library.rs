@@ -50,7 +50,7 @@ impl Library {
         match before.filter(|before| same(before)) {
             Some(before) if before.problems == self.problems => Arc::clone(before),
             _ => {
-                self.index = Index::build(self.skills.iter().map(Arc::as_ref));
+                self.index = Index::build(&self.skills);
                 Arc::new(self)
             }
         }

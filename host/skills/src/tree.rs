@@ -35,7 +35,7 @@ pub struct SkillTree {
 }
 
 /// How a tree is kept fresh.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct TreeOptions {
     /// Follow changes. Without it the tree is what the disk had when it was opened, and there is no thread.
     pub follow: bool,
@@ -72,7 +72,8 @@ impl Default for TreeOptions {
 }
 
 impl SkillTree {
-    /// Reads the tree and, if asked to, follows it. The root need not exist yet: then there are no skills until it does.
+    /// Reads the tree, which blocks on the disk, and, if asked to, follows it. The root need not exist yet: then there
+    /// are no skills until it does.
     pub fn open(root: &Path, options: TreeOptions) -> Result<Arc<Self>, SkillsError> {
         let mut scanner = Scanner::new(root);
         let scan = scanner.scan();
@@ -107,7 +108,8 @@ impl SkillTree {
         self.shared.snapshot.load().problems.clone()
     }
 
-    /// Stops following the disk and waits for the thread, for some milliseconds at most. The last libraries stay.
+    /// Stops following the disk and waits for the thread: some milliseconds, or the rest of a scan under way. The last
+    /// libraries stay. (The `notify` crate's own helper thread is told to end and does so without being waited for.)
     pub fn close(&self) {
         let follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Follower { thread, wake }) = follower {
@@ -204,7 +206,12 @@ fn follow(
 /// Returns when nothing has happened for a while.
 fn settle(woken: &Receiver<()>, shared: &Shared) {
     let until = Instant::now() + PATIENCE;
-    while !shared.stop.load(Ordering::Acquire) && Instant::now() < until && woken.recv_timeout(QUIET).is_ok() {}
+    loop {
+        let over = shared.stop.load(Ordering::Acquire) || Instant::now() >= until;
+        if over || woken.recv_timeout(QUIET).is_err() {
+            return;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -72,17 +72,19 @@ const FOREIGN: u8 = 4;
 /// For every byte: 0 separates words, the others are part of one.
 static CLASS: [u8; 256] = {
     let mut class = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        class[byte] = match byte as u8 {
+    let mut byte = 0u8;
+    loop {
+        class[byte as usize] = match byte {
             b'a'..=b'z' | b'0'..=b'9' => PLAIN,
             b'A'..=b'Z' => UPPER,
             0x80.. => FOREIGN,
             _ => 0,
         };
+        if byte == u8::MAX {
+            break class;
+        }
         byte += 1;
     }
-    class
 };
 
 /// One ASCII letter or two digits say nothing of a subject.

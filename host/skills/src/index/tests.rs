@@ -156,7 +156,7 @@ fn skill(name: &str, description: &str, body: &str) -> Skill {
 
 fn library() -> (Vec<Skill>, Index) {
     let skills: Vec<Skill> = SKILLS.iter().map(|(name, description, body)| skill(name, description, body)).collect();
-    let index = Index::build(skills.iter());
+    let index = Index::build(&skills);
     (skills, index)
 }
 
@@ -194,7 +194,7 @@ fn scores_fall_and_k_bounds_them() {
 fn words_of_most_skills_choose_none() {
     let skills: Vec<Skill> =
         (0..8).map(|n| skill(&format!("s{n}"), &format!("Handles kubernetes topic{n}."), "Do it.")).collect();
-    let index = Index::build(skills.iter());
+    let index = Index::build(&skills);
     assert_eq!(found(&skills, &index, "kubernetes"), []);
     assert_eq!(found(&skills, &index, "kubernetes topic3")[0].0, "s3");
 }
@@ -252,14 +252,14 @@ fn forms_of_a_word_are_related_and_neighbours_are_not() {
 
 #[test]
 fn no_skills_no_hits() {
-    let index = Index::build([].iter());
+    let index = Index::build::<Skill>(&[]);
     assert_eq!(index.search("debug", 16), []);
 }
 
 #[test]
 fn one_skill_is_found_by_its_subject_only() {
     let skills = [skill("debug-systematically", "Use when code fails.", "Read the error.")];
-    let index = Index::build(skills.iter());
+    let index = Index::build(&skills);
     assert_eq!(found(&skills, &index, "please debug this").len(), 1);
     assert_eq!(found(&skills, &index, "how do I use the stove when it is on"), []);
 }

@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::scan::{MAX_FILE_BYTES, MAX_FOLDER_SKILLS};
 
+/// One byte more than is read.
+const HUGE: usize = 1 + (256 << 10);
+
 /// A skills root on a real disk.
 struct Disk(TempDir);
 
@@ -123,7 +126,7 @@ fn a_bad_file_is_reported_and_the_rest_load() {
     disk.put("a/good", "good");
     disk.write("a/no-front/SKILL.md", b"# Just Markdown");
     disk.write("a/binary/SKILL.md", b"---\nname: x\xff\xfe");
-    disk.write("a/huge/SKILL.md", &vec![b'x'; 1 + MAX_FILE_BYTES as usize]);
+    disk.write("a/huge/SKILL.md", &vec![b'x'; HUGE]);
     disk.write("a/empty/notes.txt", b"");
     disk.write("a/lower/skill.md", text("x").as_bytes());
     disk.write("a/SKILL.MD", text("x").as_bytes());
@@ -213,7 +216,7 @@ fn a_folder_is_bounded_in_skills_and_bytes() {
     }
     assert_eq!(problems(&disk.read()), []);
     disk.put("many/t", "one more");
-    let body = "y".repeat(MAX_FILE_BYTES as usize - 100);
+    let body = "y".repeat(HUGE - 101);
     for n in 0..65 {
         disk.put(&format!("large/s{n:02}"), "tiny");
         disk.write(&format!("large/s{n:02}/SKILL.md"), format!("---\ndescription: x\n---\n{body}").as_bytes());
@@ -317,7 +320,7 @@ fn a_folder_closed_to_us_is_reported() {
     let disk = Disk::new();
     disk.put("a/x", "x");
     let folder = disk.root().join("a");
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o000)).unwrap();
     let tree = disk.read();
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();

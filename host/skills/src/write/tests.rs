@@ -58,7 +58,7 @@ fn a_new_name_goes_into_the_front_matter() {
 fn bad_text_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("skills");
-    let huge = vec![b'x'; 1 + MAX_FILE_BYTES as usize];
+    let huge = vec![b'x'; 1 + (256 << 10)];
     assert_eq!(add_skill(&root, &Shelf::Shared, b"# No", None, false).unwrap_err(), SkillsError::NoFrontMatter);
     assert!(matches!(add_skill(&root, &Shelf::Shared, &huge, None, false), Err(SkillsError::TooLarge(_))));
     let climbing = b"---\nname: ../../x\ndescription: x\n---\nB";
