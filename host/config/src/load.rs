@@ -124,13 +124,13 @@ pub(crate) fn build_text(
     environment: Environment<'_>,
 ) -> Result<Loaded, Problems> {
     let source = Source { text: Some(text.to_owned()), mode: 0o600 };
-    build(source, paths, options, environment, Report::default())
+    build(&source, paths, options, environment, Report::default())
 }
 
 pub(crate) fn load_in(paths: &Paths, options: LoadOptions, environment: Environment<'_>) -> Result<Loaded, Problems> {
     let mut report = Report::default();
     let source = Source::read(paths, &mut report);
-    build(source, paths, options, environment, report)
+    build(&source, paths, options, environment, report)
 }
 
 impl Source {
@@ -163,7 +163,7 @@ impl Source {
 }
 
 fn build(
-    source: Source,
+    source: &Source,
     paths: &Paths,
     options: LoadOptions,
     environment: Environment<'_>,
@@ -195,7 +195,7 @@ fn build(
 
     let trains = config.agents().any(|(_, agent)| agent.mode != Mode::SkillsOnly);
     settings.review(trains, options.strict, &mut report);
-    review_file(&source, &settings, &mut report);
+    review_file(source, &settings, &mut report);
     let wrong = report.has_errors();
     let problems = report.finish(&paths.config_file);
     if wrong { Err(problems) } else { Ok(Loaded { config, warnings: problems.problems }) }

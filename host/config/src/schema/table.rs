@@ -75,7 +75,7 @@ pub(crate) const KEYS: &[Key] = &[
     later("openrouter.route", Choice(&["fallback", "price", "throughput", "latency"]), "fallback", &["fallback"],
           ALWAYS, "how OpenRouter chooses"),
     later("openrouter.fallback_models", Text, "", &[], ALWAYS, "further models, comma-separated"),
-    later("openrouter.data_policy", Choice(&["allow", "deny"]), "", &["allow"], ALWAYS, "whether data may be collected"),
+    later("openrouter.data_policy", Choice(&["allow", "deny"]), "", &["allow"], ALWAYS, "who may collect data"),
 
     key("proxy.host", Host, "127.0.0.1", "the address to listen on; anything but loopback needs proxy.api_key"),
     key("proxy.port", Integer(0, 65_535), "30000", "the port to listen on; 0 takes a free one"),

@@ -211,7 +211,8 @@ fn check(options: LoadOptions, paths: &Paths, json: bool) -> anyhow::Result<()> 
     } else {
         match &loaded {
             Ok(loaded) => {
-                let missing = if paths.config_file.exists() { "" } else { " (there is no file: these are the defaults)" };
+                let missing =
+                    if paths.config_file.exists() { "" } else { " (there is no file: these are the defaults)" };
                 loaded.warnings.iter().for_each(|warning| output::line(format_args!("warning: {warning}")));
                 output::line(format_args!("ok: {file}{missing}\n{}", loaded.config.overview()));
             }
