@@ -19,7 +19,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Has cargo run this script again when `path` changes.
-#[expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
 fn announce(path: &Path) {
     println!("cargo:rerun-if-changed={}", path.display());
 }

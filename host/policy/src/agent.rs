@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::call::{CallLimits, Filter, Hook, Live, Places, Route, Select};
 use crate::decision::{Decided, Failure, FailureClass, RouteDecision};
-use crate::engine::{Engine, Machine, NO_SETTINGS};
+use crate::engine::{Engine, Machine};
 use crate::module::Module;
 use crate::source::{CatalogSource, SampleSource, TurnSource};
 use crate::state::Subject;
@@ -20,7 +20,7 @@ pub struct AgentPolicy(Arc<Parts>);
 /// What an [`AgentPolicy`] is made of.
 #[derive(Clone, Debug)]
 pub struct AgentPolicyParts {
-    /// The module for `route`. With none, or one that has no such hook, the built-in decides, without settings.
+    /// The module for `route`. With none, or one that has no such hook, the built-in decides.
     pub route: Option<Arc<Module>>,
     /// The module for `select`, likewise.
     pub select: Option<Arc<Module>>,
@@ -28,6 +28,11 @@ pub struct AgentPolicyParts {
     pub filter: Option<Arc<Module>>,
     /// The settings of all these modules: the JSON object with which they were loaded.
     pub config: Arc<str>,
+    /// The settings of the built-in policy, where it decides for this agent: a JSON object that it has accepted.
+    pub builtin_config: Arc<str>,
+    /// Whether the built-in judges a sample when the agent's own module has failed. Otherwise the sample is left out: what
+    /// an agent's filter has not passed is not learned from.
+    pub builtin_filters_after_failure: bool,
     /// What a call may use.
     pub limits: PolicyLimits,
 }
@@ -35,7 +40,6 @@ pub struct AgentPolicyParts {
 struct Parts {
     machine: Arc<Machine>,
     builtin: Arc<Module>,
-    no_settings: Arc<str>,
     own: AgentPolicyParts,
     turns: Arc<Semaphore>,
 }
@@ -63,7 +67,6 @@ impl AgentPolicy {
         AgentPolicy(Arc::new(Parts {
             machine: engine.machine().clone(),
             builtin: engine.builtin(),
-            no_settings: NO_SETTINGS.into(),
             own: AgentPolicyParts {
                 route: parts.route.filter(|m| m.hooks().route),
                 select: parts.select.filter(|m| m.hooks().select),
@@ -86,7 +89,9 @@ impl AgentPolicy {
         let limits = &self.0.own.limits;
         let clock = Clock { cpu: limits.filter_cpu, wall: limits.filter_wall };
         let last_resort = || Verdict::Drop { reason: "no policy could judge the sample".into() };
-        let call = Call { policy: self, clock, subject: &Subject::Sample(sample), catalog: None, kept: &mut None };
+        let falls_back = self.0.own.builtin_filters_after_failure;
+        let subject = &Subject::Sample(sample);
+        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut None, falls_back };
         call.decide::<Filter>(self.0.own.filter.as_ref(), last_resort).await
     }
 }
@@ -103,6 +108,7 @@ impl TurnCall {
             subject: &Subject::Turn(self.turn.clone()),
             catalog: None,
             kept: &mut self.kept,
+            falls_back: true,
         };
         call.decide::<Route>(policy.0.own.route.as_ref(), || RouteDecision::To(0)).await
     }
@@ -118,6 +124,7 @@ impl TurnCall {
             subject: &Subject::Turn(self.turn.clone()),
             catalog: Some(catalog),
             kept: &mut self.kept,
+            falls_back: true,
         };
         call.decide::<Select>(policy.0.own.select.as_ref(), Vec::new).await
     }
@@ -131,6 +138,8 @@ struct Call<'a> {
     catalog: Option<Arc<dyn CatalogSource>>,
     /// The instance that the turn has used already, and where one is kept that may be used again.
     kept: &'a mut Option<Live>,
+    /// Whether the built-in is asked when the agent's own module has failed.
+    falls_back: bool,
 }
 
 impl Call<'_> {
@@ -144,14 +153,17 @@ impl Call<'_> {
         let builtin = parts.builtin.digest();
         let mut failure = None;
         if let Some(module) = own {
-            let source =
-                if module.digest() == builtin { DecisionSource::Builtin } else { DecisionSource::Policy };
+            let source = if module.digest() == builtin { DecisionSource::Builtin } else { DecisionSource::Policy };
             match self.attempt::<H>(module, &parts.own.config, true).await {
                 Ok(value) => return Decided { value, source, digest: module.digest(), failure: None },
+                Err(reason) if !self.falls_back => {
+                    let failure = Some(reason);
+                    return Decided { value: last_resort(), source: DecisionSource::Builtin, digest: builtin, failure };
+                }
                 Err(reason) => failure = Some(reason),
             }
         }
-        let value = match self.attempt::<H>(&parts.builtin, &parts.no_settings, false).await {
+        let value = match self.attempt::<H>(&parts.builtin, &parts.own.builtin_config, false).await {
             Ok(value) => value,
             Err(reason) => {
                 tracing::error!(%reason, "the built-in policy failed; the host decides");

@@ -74,8 +74,7 @@ pub(crate) fn new_store(
     memory: u64,
     cpu: CpuMeter,
 ) -> Store<State> {
-    let state =
-        State { settings, subject, catalog: None, memory: MemoryLimit::new(memory), cpu, log_left: LOG_BYTES };
+    let state = State { settings, subject, catalog: None, memory: MemoryLimit::new(memory), cpu, log_left: LOG_BYTES };
     let mut store = Store::new(&machine.wasm, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
@@ -192,9 +191,7 @@ impl Hook for Filter {
             types::Verdict::Keep(weight) => {
                 Err(bad(&format!("it gave the weight {weight}, which is not greater than 0 and at most {MAX_WEIGHT}")))
             }
-            types::Verdict::Drop(reason) => {
-                Ok(Verdict::Drop { reason: crate::text::printable(&reason, MAX_REASON) })
-            }
+            types::Verdict::Drop(reason) => Ok(Verdict::Drop { reason: crate::text::printable(&reason, MAX_REASON) }),
         }
     }
 }
@@ -239,4 +236,3 @@ fn bad(message: &str) -> Failure {
 fn problem(problem: &types::Problem) -> Failure {
     Failure::new(FailureClass::PolicyError, &format!("{}: {}", problem.code, problem.message))
 }
-

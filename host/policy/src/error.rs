@@ -36,7 +36,9 @@ pub enum LoadError {
         actual: Digest,
     },
     /// A core module instead of a component.
-    #[error("this is a core WebAssembly module, not a component: build it with `policy-build`, or wrap it with `wasm-tools component new`")]
+    #[error(
+        "this is a core WebAssembly module, not a component: build it with `policy-build`, or wrap it with `wasm-tools component new`"
+    )]
     CoreModule,
     /// Not WebAssembly, cut off, or built with features that are switched off here.
     #[error("the policy module is not a valid component: {0}")]
@@ -53,13 +55,17 @@ pub enum LoadError {
         hint: &'static str,
     },
     /// It was built against another version of the interface.
-    #[error("the policy module exports `{0}`: it was built for another version of `metaclaw:policy`, this host has 0.1")]
+    #[error(
+        "the policy module exports `{0}`: it was built for another version of `metaclaw:policy`, this host has 0.1"
+    )]
     Version(String),
     /// It exports no `lifecycle`.
     #[error("the policy module does not export `metaclaw:policy/lifecycle@0.1.0`, which every policy must")]
     NoLifecycle,
     /// It exports no hook.
-    #[error("the policy module exports no hook: it needs `routing`, `skill-selection` or `sample-filter` of `metaclaw:policy@0.1.0`")]
+    #[error(
+        "the policy module exports no hook: it needs `routing`, `skill-selection` or `sample-filter` of `metaclaw:policy@0.1.0`"
+    )]
     NoHook,
     /// An import or export has another shape than this host's.
     #[error("the policy module does not fit `metaclaw:policy@0.1.0`: {0}")]

@@ -3,8 +3,8 @@
 use wasmtime::component::Resource;
 
 use crate::bindings::metaclaw::policy::{catalog, log, sample, settings, turn, types};
-use crate::source::{CatalogSource, MAX_HITS, MAX_LIST, MAX_TEXT, SampleSource, Scored, SkillSummary, TurnSource};
 use crate::bindings::{CatalogHandle, SampleHandle, TurnHandle};
+use crate::source::{CatalogSource, MAX_HITS, MAX_LIST, MAX_TEXT, SampleSource, Scored, SkillSummary, TurnSource};
 use crate::state::{State, Subject};
 use crate::text::{first_bytes, printable};
 
@@ -109,7 +109,8 @@ impl turn::HostTurn for State {
 
     fn message(&mut self, _: Resource<TurnHandle>, index: u32) -> Result<Option<turn::Message>> {
         let message = self.turn()?.message(index);
-        Ok(message.map(|m| turn::Message { role: m.role.into_owned(), text: first_bytes(&m.text, MAX_TEXT).to_owned() }))
+        Ok(message
+            .map(|m| turn::Message { role: m.role.into_owned(), text: first_bytes(&m.text, MAX_TEXT).to_owned() }))
     }
 
     fn tool_names(&mut self, _: Resource<TurnHandle>) -> Result<Vec<String>> {
@@ -118,7 +119,9 @@ impl turn::HostTurn for State {
 
     fn targets(&mut self, _: Resource<TurnHandle>) -> Result<Vec<types::Target>> {
         let targets = self.turn()?.targets().iter();
-        Ok(targets.map(|t| types::Target { upstream: (*t.upstream).to_owned(), model: (*t.model).to_owned() }).collect())
+        Ok(targets
+            .map(|t| types::Target { upstream: (*t.upstream).to_owned(), model: (*t.model).to_owned() })
+            .collect())
     }
 
     fn attr(&mut self, _: Resource<TurnHandle>, name: String) -> Result<Option<String>> {
@@ -137,12 +140,12 @@ impl catalog::HostCatalog for State {
 
     fn list(&mut self, _: Resource<CatalogHandle>, offset: u32, limit: u32) -> Result<Vec<types::SkillSummary>> {
         let page = self.catalog()?.list(offset as usize, (limit as usize).min(MAX_LIST));
-        Ok(page.into_iter().take(MAX_LIST).map(summary).collect())
+        Ok(page.iter().take(MAX_LIST).map(summary).collect())
     }
 
     fn search(&mut self, _: Resource<CatalogHandle>, query: String, k: u32) -> Result<Vec<types::Scored>> {
         let hits = self.catalog()?.search(&query, (k as usize).min(MAX_HITS));
-        Ok(hits.into_iter().take(MAX_HITS).map(scored).collect())
+        Ok(hits.iter().take(MAX_HITS).map(scored).collect())
     }
 
     fn read(&mut self, _: Resource<CatalogHandle>, name: String) -> Result<Option<String>> {
@@ -154,7 +157,7 @@ impl catalog::HostCatalog for State {
     }
 }
 
-fn summary(skill: SkillSummary) -> types::SkillSummary {
+fn summary(skill: &SkillSummary) -> types::SkillSummary {
     types::SkillSummary {
         name: (*skill.name).to_owned(),
         description: (*skill.description).to_owned(),
@@ -167,7 +170,7 @@ fn summary(skill: SkillSummary) -> types::SkillSummary {
     }
 }
 
-fn scored(hit: Scored) -> types::Scored {
+fn scored(hit: &Scored) -> types::Scored {
     types::Scored { name: (*hit.name).to_owned(), score: hit.score, tokens: hit.tokens }
 }
 

@@ -115,8 +115,7 @@ impl Module {
     /// Asks the module whether it accepts these settings.
     pub(crate) fn check_config(&self, machine: &Arc<Machine>, json: &str) -> Result<(), LoadError> {
         let problems = self.probe(machine, json, |store, instance| {
-            let guest =
-                self.lifecycle.load(&mut *store, instance).map_err(|e| ProbeError::Shape(format!("{e:#}")))?;
+            let guest = self.lifecycle.load(&mut *store, instance).map_err(|e| ProbeError::Shape(format!("{e:#}")))?;
             guest.call_validate_config(&mut *store, json).map_err(ProbeError::Failed)
         })?;
         if problems.is_empty() {

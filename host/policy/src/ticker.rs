@@ -111,3 +111,54 @@ impl Drop for Ticking {
         self.0.open.store(false, SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eventually(condition: impl Fn() -> bool) -> bool {
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            if condition() {
+                return true;
+            }
+            std::thread::park_timeout(TICK);
+        }
+        false
+    }
+
+    #[test]
+    fn it_sleeps_while_nothing_runs_and_wakes_for_a_guest() {
+        let ticker = Ticker::start(wasmtime::Engine::default()).unwrap();
+        for _ in 0..3 {
+            assert!(eventually(|| ticker.shared.asleep.load(SeqCst)), "it ticks although nothing runs");
+            let running = ticker.run().unwrap();
+            assert!(eventually(|| !ticker.shared.asleep.load(SeqCst)), "it sleeps although a guest runs");
+            drop(running);
+        }
+    }
+
+    #[test]
+    fn nothing_runs_once_it_has_stopped() {
+        let ticker = Ticker::start(wasmtime::Engine::default()).unwrap();
+        assert!(ticker.is_open() && ticker.run().is_some());
+        ticker.stop();
+        assert!(!ticker.is_open() && ticker.run().is_none());
+        ticker.stop();
+    }
+
+    #[test]
+    fn a_thread_that_dies_closes_the_engine() {
+        let ticker = Ticker::start(wasmtime::Engine::default()).unwrap();
+        let dying = Ticking(ticker.shared.clone());
+        assert!(
+            std::thread::spawn(move || -> () {
+                let _dying = dying;
+                panic!("on purpose")
+            })
+            .join()
+            .is_err()
+        );
+        assert!(ticker.run().is_none());
+    }
+}

@@ -71,12 +71,8 @@ async fn a_route_that_fails_goes_where_the_builtin_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_selection_that_fails_is_what_the_builtin_finds() {
     let module = module();
-    let only_here: &[_] = &[
-        ("unknown-skill", BadOutput),
-        ("duplicate", BadOutput),
-        ("too-many", BadOutput),
-        ("long-list", BadOutput),
-    ];
+    let only_here: &[_] =
+        &[("unknown-skill", BadOutput), ("duplicate", BadOutput), ("too-many", BadOutput), ("long-list", BadOutput)];
     let good = agent(&module, "{}", patient());
     for (deed, class) in ANYWHERE.iter().chain(only_here) {
         let got = select(&agent(&module, &format!(r#"{{"do":"{deed}"}}"#), patient())).await;

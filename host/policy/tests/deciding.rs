@@ -11,7 +11,8 @@ use support::{ENGINE, agent, assistant, catalog, patient, plain, sample, turn};
 
 #[tokio::test]
 async fn the_client_gets_the_model_it_asks_for_or_the_configured_one() {
-    for (requested, target) in [("model-a", 0), ("model-b", 1), ("", 0), ("gpt-9", 0), ("MODEL-B", 0), ("model-b ", 0)] {
+    for (requested, target) in [("model-a", 0), ("model-b", 1), ("", 0), ("gpt-9", 0), ("MODEL-B", 0), ("model-b ", 0)]
+    {
         let got = plain().turn(turn(requested, "words")).route().await;
         assert_eq!(got.value, RouteDecision::To(target), "{requested:?}");
         assert_eq!((got.source, got.digest), (DecisionSource::Builtin, ENGINE.builtin().digest()));
@@ -40,7 +41,12 @@ async fn skills_are_taken_best_first_while_they_fit() {
 
 #[tokio::test]
 async fn only_the_beginning_of_a_long_text_is_searched_for() {
-    for (text, longest) in [("short".to_owned(), 5), ("x".repeat(1 << 20), 4096), ("é".repeat(5000), 4096), (format!("x{}", "é".repeat(5000)), 4095)] {
+    for (text, longest) in [
+        ("short".to_owned(), 5),
+        ("x".repeat(1 << 20), 4096),
+        ("é".repeat(5000), 4096),
+        (format!("x{}", "é".repeat(5000)), 4095),
+    ] {
         let skills = catalog(&[("a", 1.0, 1)]);
         let got = plain().turn(turn("", &text)).select(skills.clone()).await;
         assert_eq!((got.value, skills.longest_query.load(Relaxed)), (vec!["a".to_owned()], longest));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use domain::{DecisionSource, PolicyLimits, Verdict};
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, FailureClass, Module, RouteDecision};
 use support::{ENGINE, agent, assistant, catalog, misbehaving, patient, plain, sample, turn};
+use tokio::task::JoinSet;
 
 fn module() -> Arc<Module> {
     ENGINE.load(misbehaving(), None, "{}").unwrap()
@@ -67,6 +68,8 @@ async fn the_builtin_covers_the_hooks_that_a_module_lacks() {
 #[tokio::test]
 async fn hooks_may_come_from_different_modules() {
     let parts = AgentPolicyParts {
+        builtin_config: "{}".into(),
+        builtin_filters_after_failure: true,
         route: Some(module()),
         select: Some(ENGINE.load(assistant(), None, "{}").unwrap()),
         filter: None,
@@ -111,10 +114,31 @@ async fn a_client_that_goes_away_leaves_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_may_be_dropped_at_any_moment() {
+    let limits = PolicyLimits { concurrency: 2, ..patient() };
+    let policies = ["{}", r#"{"do":"loop"}"#, r#"{"do":"host-call-flood"}"#].map(|c| agent(&module(), c, limits));
+    for round in 0..150 {
+        let policy = policies[round % 3].clone();
+        let mut calls = JoinSet::new();
+        calls.spawn(async move {
+            let mut call = policy.turn(turn("model-a", "words"));
+            call.route().await;
+            call.select(catalog(SKILLS)).await;
+        });
+        let _ = tokio::time::timeout(Duration::from_micros(37 * round as u64), calls.join_next()).await;
+        calls.shutdown().await;
+    }
+    let routed = policies[0].turn(turn("model-a", "words")).route().await;
+    assert_eq!((routed.value, routed.source), (RouteDecision::To(1), DecisionSource::Policy));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutting_down_stops_guests_and_still_answers() {
     let engine = Arc::new(Engine::new(EngineOptions { concurrency: 4 }).unwrap());
     let module = engine.load(misbehaving(), None, "{}").unwrap();
     let parts = AgentPolicyParts {
+        builtin_config: "{}".into(),
+        builtin_filters_after_failure: true,
         route: Some(module.clone()),
         select: Some(module),
         filter: None,
@@ -124,7 +148,8 @@ async fn shutting_down_stops_guests_and_still_answers() {
     let policy = AgentPolicy::new(&engine, parts);
     let mut call = policy.turn(turn("model-b", "words"));
     let (entered, at_work) = tokio::sync::oneshot::channel();
-    let spinning = tokio::task::spawn(async move {
+    let mut spinning = JoinSet::new();
+    spinning.spawn(async move {
         let _ = entered.send(());
         call.route().await
     });
@@ -132,7 +157,7 @@ async fn shutting_down_stops_guests_and_still_answers() {
     let stopping = engine.clone();
     tokio::task::spawn_blocking(move || stopping.shutdown()).await.unwrap();
     assert!(!engine.is_healthy());
-    let stopped = tokio::time::timeout(Duration::from_secs(10), spinning).await.unwrap().unwrap();
+    let stopped = tokio::time::timeout(Duration::from_secs(10), spinning.join_next()).await.unwrap().unwrap().unwrap();
     assert_eq!(stopped.failure.unwrap().class, FailureClass::Link);
     assert_eq!(stopped.value, RouteDecision::To(0), "the host's last resort is the first target");
     let selected = policy.turn(turn("model-b", "words")).select(catalog(SKILLS)).await;
@@ -145,7 +170,15 @@ async fn shutting_down_stops_guests_and_still_answers() {
 async fn the_pool_ends_in_a_place_that_is_waited_for() {
     let engine = Engine::new(EngineOptions { concurrency: 1 }).unwrap();
     let limits = PolicyLimits { queue: Duration::from_millis(5), ..patient() };
-    let parts = AgentPolicyParts { route: None, select: None, filter: None, config: "{}".into(), limits };
+    let parts = AgentPolicyParts {
+        builtin_config: "{}".into(),
+        builtin_filters_after_failure: true,
+        route: None,
+        select: None,
+        filter: None,
+        config: "{}".into(),
+        limits,
+    };
     let policy = AgentPolicy::new(&engine, parts);
     let mut first = policy.turn(turn("model-b", "words"));
     assert_eq!(first.route().await.value, RouteDecision::To(1));

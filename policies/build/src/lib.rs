@@ -86,7 +86,7 @@ fn compile(guest: &Path, target_dir: &Path) -> Result<PathBuf, BuildError> {
         // Under `cargo clippy` this variable would have clippy compile the guest.
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .env_remove("RUSTFLAGS")
-        .env("CARGO_ENCODED_RUSTFLAGS", guest_flags(guest).join("\x1f"))
+        .env("CARGO_ENCODED_RUSTFLAGS", guest_flags().join("\x1f"))
         .args(["build", "--release", "--locked", "--target", TARGET, "--message-format", "json-render-diagnostics"])
         .arg("--manifest-path")
         .arg(guest.join("Cargo.toml"))
@@ -111,13 +111,10 @@ fn built_module(message: &str) -> Option<PathBuf> {
     files.iter().filter_map(|f| f.as_str()).find(|f| f.ends_with(".wasm")).map(PathBuf::from)
 }
 
-/// Compiler flags of every guest. Paths that end up in panic messages are replaced, so that the bytes do not depend on
-/// whose machine built them.
-fn guest_flags(guest: &Path) -> Vec<String> {
-    let mut flags = vec![
-        format!("-Clink-arg=-zstack-size={STACK_BYTES}"),
-        format!("--remap-path-prefix={}=/policy", guest.display()),
-    ];
+/// Compiler flags of every guest. Panic messages hold the paths of dependencies' sources: they are replaced, so that the
+/// bytes do not depend on whose machine built them. The guest's own paths are relative already.
+fn guest_flags() -> Vec<String> {
+    let mut flags = vec![format!("-Clink-arg=-zstack-size={STACK_BYTES}")];
     let cargo_home =
         variable("CARGO_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(variable("HOME")?).join(".cargo")));
     if let Some(home) = cargo_home {

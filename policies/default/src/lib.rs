@@ -5,6 +5,7 @@
 //! * `select` takes what the host's index finds, best first, within a number of skills and of tokens.
 //! * `filter` keeps finished, non-empty answers.
 
+mod bump;
 mod settings;
 
 wit_bindgen::generate!({ path: "../../wit/0.1.0", world: "policy" });
@@ -59,7 +60,8 @@ impl routing::Guest for DefaultPolicy {
 
 impl skill_selection::Guest for DefaultPolicy {
     fn select(turn: &Turn, catalog: &Catalog) -> Result<Vec<String>, Problem> {
-        let settings = Settings::parse(&metaclaw::policy::settings::get()).map_err(|mut all| bad_config(all.remove(0)))?;
+        let settings =
+            Settings::parse(&metaclaw::policy::settings::get()).map_err(|mut all| bad_config(all.remove(0)))?;
         if settings.max_skills == 0 {
             return Ok(Vec::new());
         }

@@ -67,7 +67,8 @@ fn score(name: &str, value: &JsonValue) -> Result<f32, String> {
 }
 
 fn unknown(name: &str) -> String {
-    let closest = NAMES.into_iter().map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let closest =
+        NAMES.into_iter().map(|known| (strsim::jaro_winkler(name, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match closest {
         Some((likeness, known)) if likeness >= LIKENESS => {
             format!("there is no setting {name:?}; did you mean `{known}`?")

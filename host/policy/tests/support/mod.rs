@@ -37,14 +37,33 @@ fn guest(path: &str) -> Vec<u8> {
 /// An agent whose hooks are all those of `module`.
 pub fn agent(module: &Arc<Module>, config: &str, limits: PolicyLimits) -> AgentPolicy {
     let some = || Some(module.clone());
-    let parts = AgentPolicyParts { route: some(), select: some(), filter: some(), config: config.into(), limits };
+    let parts = AgentPolicyParts {
+        builtin_config: "{}".into(),
+        builtin_filters_after_failure: true,
+        route: some(),
+        select: some(),
+        filter: some(),
+        config: config.into(),
+        limits,
+    };
     AgentPolicy::new(&ENGINE, parts)
 }
 
 /// An agent that has no module.
 pub fn plain() -> AgentPolicy {
     let limits = PolicyLimits::default();
-    AgentPolicy::new(&ENGINE, AgentPolicyParts { route: None, select: None, filter: None, config: "{}".into(), limits })
+    AgentPolicy::new(
+        &ENGINE,
+        AgentPolicyParts {
+            builtin_config: "{}".into(),
+            builtin_filters_after_failure: true,
+            route: None,
+            select: None,
+            filter: None,
+            config: "{}".into(),
+            limits,
+        },
+    )
 }
 
 /// Limits whose wall time does not matter, however busy the machine is.
