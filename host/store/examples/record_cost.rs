@@ -1,16 +1,19 @@
 //! What a recorded turn costs: processor time of the whole process (caller, writer and SQLite's thread together),
-//! rows and bytes on disk, in bursts of about 10,000 turns a second.
+//! bytes on disk, in bursts of about 10,000 turns a second; and how fast samples are acknowledged.
 //!
 //! `cargo run --release -p store --example record_cost -- [DIRECTORY]`. Linux only: it reads `/proc/self/stat`.
 #![expect(clippy::print_stdout, reason = "an example prints what it measures")]
 
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use domain::{AgentId, DecisionSource, Digest, SessionId, TurnId, TurnKind, TurnOutcome, TurnRecord};
-use store::{Store, StoreOptions};
+use domain::{
+    AgentId, ByteSize, DecisionSource, Digest, Sample, SessionId, TurnId, TurnKind, TurnOutcome, TurnRecord, Verdict,
+};
+use store::{Store, StoreError, StoreOptions};
 use uuid::Uuid;
 
 /// Turns in one run.
@@ -27,25 +30,75 @@ struct Load {
     history: usize,
     /// Whether each turn adds to its history.
     grows: bool,
+    /// Whether sessions are remembered between turns.
+    remembered: bool,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let parent = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
     let loads = [
-        Load { name: "1 KB, the same again", history: 1 << 10, grows: false },
-        Load { name: "64 KB, the same again", history: 64 << 10, grows: false },
-        Load { name: "64 KB, each turn adds 150 bytes", history: 64 << 10, grows: true },
+        Load { name: "1 KB, the same again", history: 1 << 10, grows: false, remembered: true },
+        Load { name: "64 KB, the same again", history: 64 << 10, grows: false, remembered: true },
+        Load { name: "64 KB, each turn adds 150 bytes", history: 64 << 10, grows: true, remembered: true },
+        Load { name: "64 KB, the same again, session forgotten", history: 64 << 10, grows: false, remembered: false },
     ];
     for load in loads {
         let dir = tempfile::tempdir_in(&parent)?;
         measure(&load, dir.path()).await?;
     }
+    for writers in [1, 4, 64] {
+        let dir = tempfile::tempdir_in(&parent)?;
+        acknowledge(writers, dir.path()).await?;
+    }
+    Ok(())
+}
+
+/// How fast samples are acknowledged when `writers` wait at once.
+async fn acknowledge(writers: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
+    let store = Arc::new(Store::open(dir, StoreOptions::default()).await?);
+    let started = Instant::now();
+    let mut tasks = tokio::task::JoinSet::new();
+    for writer in 0..writers {
+        let (store, session) = (store.clone(), format!("session-{writer}").parse::<SessionId>()?);
+        tasks.spawn(async move {
+            for _ in 0..200 {
+                let turn = record(session.clone(), Bytes::from_static(b"{}"));
+                let (id, agent, session) = (turn.id, turn.agent.clone(), turn.session.clone());
+                let sample = Sample {
+                    turn: id,
+                    agent,
+                    session,
+                    policy: turn.policy.0,
+                    skill_generation: 0,
+                    weight: 1.0,
+                    tokens: None,
+                };
+                store.record_turn(turn);
+                store.capture(sample, Verdict::Keep { weight: 1.0 }).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+    }
+    for done in tasks.join_all().await {
+        done?;
+    }
+    let took = started.elapsed();
+    store.close().await;
+    println!(
+        "{writers} writers: {:.0} samples/s acknowledged, {:.2} ms each",
+        (writers * 200) as f64 / took.as_secs_f64(),
+        took.as_secs_f64() * 1e3 / 200.0,
+    );
     Ok(())
 }
 
 async fn measure(load: &Load, dir: &Path) -> Result<(), Box<dyn Error>> {
-    let store = Store::open(dir, StoreOptions::default()).await?;
+    let mut options = StoreOptions::default();
+    if !load.remembered {
+        options.session_memory = ByteSize(0);
+    }
+    let store = Store::open(dir, options).await?;
     let sessions = (0..SESSIONS).map(|i| format!("session-{i}").parse::<SessionId>()).collect::<Result<Vec<_>, _>>()?;
     let mut histories: Vec<_> = (0..SESSIONS).map(|i| messages(load.history, i)).collect();
     // Every body is memory of its own, as it is when it comes from a socket; made before the clock runs.
@@ -76,14 +129,15 @@ async fn measure(load: &Load, dir: &Path) -> Result<(), Box<dyn Error>> {
     let dropped = store.dropped_turns();
     store.close().await;
     let size: u64 = std::fs::read_dir(dir)?.filter_map(|e| e.ok()?.metadata().ok()).map(|meta| meta.len()).sum();
-    let each = |total: Duration| total.as_secs_f64() * 1e6 / turns as f64;
+    let kept = turns as u64 - dropped;
+    let each = |total: Duration| total.as_secs_f64() * 1e6 / kept as f64;
     println!(
         "{}: {:.1} µs of processor for each turn ({:.2} µs in record_turn), {} bytes on disk; {:.0} turns/s, {dropped} dropped",
         load.name,
         each(used),
         each(offered),
-        size / turns as u64,
-        turns as f64 / took.as_secs_f64(),
+        size / kept,
+        kept as f64 / took.as_secs_f64(),
     );
     Ok(())
 }
