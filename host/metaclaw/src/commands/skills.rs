@@ -107,7 +107,10 @@ fn list(skills_dir: &Path, agent: &AgentId, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     if library.is_empty() {
-        output::line(format_args!("{agent} has no skills in {}: see `metaclaw skills add --help`", skills_dir.display()));
+        output::line(format_args!(
+            "{agent} has no skills in {}: see `metaclaw skills add --help`",
+            skills_dir.display()
+        ));
     }
     let width = library.list().iter().map(|skill| skill.name.as_str().len()).max().unwrap_or(0);
     for skill in library.list() {
