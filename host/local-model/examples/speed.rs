@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     for count in [2, 4] {
         let start = Instant::now();
         let tokens: usize = std::thread::scope(|scope| {
-            let ask = || ask(&engine, "Tell me a long story about the sea.", 200).map_or(0, |(f, _, _)| f.completion_tokens);
+            let ask =
+                || ask(&engine, "Tell me a long story about the sea.", 200).map_or(0, |(f, _, _)| f.completion_tokens);
             let asked: Vec<_> = (0..count).map(|_| scope.spawn(ask)).collect();
             asked.into_iter().map(|thread| thread.join().unwrap_or(0)).sum()
         });

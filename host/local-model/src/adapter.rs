@@ -69,12 +69,11 @@ impl LowRank {
     /// # Errors
     /// When the lengths are not multiples of the rank, or a number is not finite.
     pub fn new(rank: usize, scale: f32, a: Vec<f32>, b: &[f32]) -> Result<Self, ModelError> {
-        let wrong = |reason: &str| ModelError::Adapter { adapter: String::new(), reason: reason.to_owned() };
         if rank == 0 || !a.len().is_multiple_of(rank) || !b.len().is_multiple_of(rank) {
-            return Err(wrong("the sizes of A and B are not multiples of the rank"));
+            return Err(ModelError::LowRank("the sizes of A and B are not multiples of the rank"));
         }
         if !scale.is_finite() || a.iter().chain(b).any(|x| !x.is_finite()) {
-            return Err(wrong("it holds numbers that are not finite"));
+            return Err(ModelError::LowRank("some are not finite"));
         }
         let out = b.len() / rank;
         let mut transposed = vec![0.0; b.len()];

@@ -9,10 +9,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::adapter::Adapter;
 use crate::chat::ChatMessage;
-use crate::model::Model;
+use crate::model::{Model, ModelInfo};
 use crate::sample::Sampling;
 use crate::worker::{Job, Worker};
 use crate::{ModelError, SubmitError};
+
+/// The largest context, in tokens, whatever a model's file says.
+const MAX_CONTEXT: usize = 1 << 20;
 
 /// How much an engine may take.
 #[derive(Clone, Debug)]
@@ -27,20 +30,14 @@ pub struct EngineOptions {
     pub cache_entries: usize,
     /// Memory they may take, in bytes.
     pub cache_bytes: usize,
-    /// Tokens of prompt and answer together; what the model was made for if none or more is given.
-    pub context: Option<usize>,
+    /// Tokens of prompt and answer together, but no more than the model was made for. Each takes
+    /// [`ModelInfo::bytes_per_token`] of memory in each active request.
+    pub context: usize,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions {
-            threads: 1,
-            max_active: 4,
-            queue: 32,
-            cache_entries: 16,
-            cache_bytes: 512 << 20,
-            context: None,
-        }
+        EngineOptions { threads: 1, max_active: 4, queue: 32, cache_entries: 16, cache_bytes: 512 << 20, context: 8192 }
     }
 }
 
@@ -97,6 +94,7 @@ pub enum FinishReason {
 
 /// Answers requests with one model, on a thread of its own.
 pub struct Engine {
+    info: ModelInfo,
     queue: Mutex<Option<SyncSender<Job>>>,
     waiting: usize,
     /// Events that an answer can have at most.
@@ -116,7 +114,8 @@ impl Engine {
         let (queue, jobs) = sync_channel(options.queue.max(1));
         let (ending, ended) = watch::channel(());
         let stop = Arc::new(AtomicBool::new(false));
-        let context = options.context.unwrap_or(usize::MAX).clamp(2, model.info().context.max(2));
+        let context = options.context.min(model.info().context).clamp(2, MAX_CONTEXT);
+        let info = model.info().clone();
         let worker = Worker::new(model, options, context, jobs, Arc::clone(&stop));
         let thread = std::thread::Builder::new()
             .name("local-model".to_owned())
@@ -126,6 +125,7 @@ impl Engine {
             })
             .map_err(ModelError::io("start the thread of", "the embedded model"))?;
         Ok(Engine {
+            info,
             queue: Mutex::new(Some(queue)),
             waiting: options.queue.max(1),
             events: context + 2,
@@ -133,6 +133,11 @@ impl Engine {
             ended,
             thread: Mutex::new(Some(thread)),
         })
+    }
+
+    /// What the model is.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
     }
 
     /// Queues a request. Its events come on the receiver; dropping that cancels the request.

@@ -24,7 +24,9 @@ pub enum ModelError {
         reason: String,
     },
     /// A sound file, of a kind that this host cannot run.
-    #[error("{path} needs {what}, which the embedded model does not support; use a Llama-family GGUF with a BPE tokenizer")]
+    #[error(
+        "{path} needs {what}, which the embedded model does not support; use a Llama-family GGUF with a BPE tokenizer"
+    )]
     Unsupported {
         /// The file.
         path: PathBuf,
@@ -32,7 +34,9 @@ pub enum ModelError {
         what: String,
     },
     /// The file is not the one that was installed.
-    #[error("{path} has changed since it was installed: its sha256 is {found}, not {expected}; remove it and fetch it again")]
+    #[error(
+        "{path} has changed since it was installed: its sha256 is {found}, not {expected}; remove it and fetch it again"
+    )]
     Checksum {
         /// The file.
         path: PathBuf,
@@ -64,7 +68,9 @@ pub enum ModelError {
         reason: String,
     },
     /// The conversation leaves no room for an answer.
-    #[error("the prompt has {tokens} tokens or more, but the context of this model holds {context}; send fewer messages")]
+    #[error(
+        "the prompt has {tokens} tokens or more, but the context of this model holds {context}; send fewer messages"
+    )]
     TooLong {
         /// How many the prompt has, as far as they were counted.
         tokens: usize,
@@ -89,6 +95,12 @@ pub enum ModelError {
         /// What does not fit.
         reason: String,
     },
+    /// A low-rank change is not one.
+    #[error("a low-rank change cannot be made of these numbers: {0}")]
+    LowRank(&'static str),
+    /// Tokens cannot be scored.
+    #[error("these tokens cannot be scored: {0}")]
+    Tokens(String),
     /// The engine was shut down before the answer was complete.
     #[error("the embedded model was shut down; send the request again once the host is back")]
     Stopped,

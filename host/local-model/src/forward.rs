@@ -3,7 +3,7 @@ use std::ops::Range;
 use crate::adapter::{Adapter, Projection};
 use crate::compute::Compute;
 use crate::kv::KvCache;
-use crate::math::{LANES, rms_norm, swiglu};
+use crate::math::{narrow, rms_norm, swiglu};
 use crate::weights::{Layer, Shape, Weights};
 
 /// Rows of one sequence that a thread attends to at a time.
@@ -76,7 +76,7 @@ impl<'a, 'b> Pass<'a, 'b> {
             for position in segment.cache.len()..segment.cache.len() + segment.tokens.len() {
                 rotation.extend(frequencies.iter().map(|frequency| {
                     let (sin, cos) = (position as f64 * frequency).sin_cos();
-                    (cos as f32, sin as f32)
+                    (narrow(cos), narrow(sin))
                 }));
             }
         }
@@ -148,5 +148,3 @@ fn rotate(rows: &mut [f32], heads: usize, head_dim: usize, rotation: &[(f32, f32
 fn add(x: &mut [f32], y: &[f32]) {
     x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
-
-const _: () = assert!(LANES.is_multiple_of(2), "a head has whole pairs");

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::BufReader;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
@@ -7,7 +8,7 @@ use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 
 use crate::ModelError;
-use crate::matrix::{BLOCK, Matrix};
+use crate::matrix::{BLOCK, BLOCK_BYTES, Matrix};
 
 /// An open GGUF file: its metadata, and its tensors on demand.
 pub(crate) struct Gguf {
@@ -20,7 +21,10 @@ impl Gguf {
     pub(crate) fn open(path: &Path) -> Result<Self, ModelError> {
         let file = File::open(path).map_err(ModelError::io("open", path))?;
         let mut reader = BufReader::new(file);
-        let content = Content::read(&mut reader).map_err(|e| format_error(path, &e))?;
+        // Candle checks most of what a broken header can say, and divides by the rest of it.
+        let content = catch_unwind(AssertUnwindSafe(|| Content::read(&mut reader)));
+        let content = content.unwrap_or_else(|_| Err(candle_core::Error::Msg("its header makes no sense".to_owned())));
+        let content = content.map_err(|e| format_error(path, &e))?;
         Ok(Gguf { path: path.to_owned(), content, reader })
     }
 
@@ -123,6 +127,11 @@ impl Gguf {
         }
         let tensor = to_q8_0(tensor).map_err(|e| format_error(&self.path, &e))?;
         let bytes = tensor.data().map_err(|e| format_error(&self.path, &e))?;
+        // Sizes that overflow would have passed until here.
+        let blocks = rows.checked_mul(cols).map(|count| count / BLOCK);
+        if blocks.and_then(|blocks| blocks.checked_mul(BLOCK_BYTES)) != Some(bytes.len()) {
+            return Err(self.error(format!("`{name}` is not as large as {rows} by {cols}")));
+        }
         Ok(Matrix::pack(rows, cols, &bytes, order))
     }
 }

@@ -217,8 +217,9 @@ fn record_of(model: &Path) -> Result<Option<InstalledModel>, ModelError> {
 }
 
 fn recorded(record: &InstalledModel, path: &Path) -> Result<Digest, ModelError> {
-    record.sha256.parse().map_err(|e: domain::InvalidDigest| {
-        ModelError::Format { path: path.to_owned(), reason: format!("its record holds no digest: {e}") }
+    record.sha256.parse().map_err(|e: domain::InvalidDigest| ModelError::Format {
+        path: path.to_owned(),
+        reason: format!("its record holds no digest: {e}"),
     })
 }
 

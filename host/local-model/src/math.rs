@@ -16,6 +16,12 @@ pub(crate) fn mul_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { f32::mul_add(a, b, c) } else { a * b + c }
 }
 
+/// The nearest f32.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is what it is for")]
+pub(crate) fn narrow(x: f64) -> f32 {
+    x as f32
+}
+
 /// Adds `panel[i] * x[m][i]` to each lane of `sums[m]`, for every `i` in order.
 #[inline(always)]
 pub(crate) fn accumulate<const M: usize>(panel: &[Lanes], x: [&[f32]; M], sums: &mut [Lanes; M]) {

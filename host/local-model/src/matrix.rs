@@ -6,7 +6,7 @@ use crate::math::{LANES, Lanes, mul_add};
 /// Columns that share a scale: ggml's Q8_0 block.
 pub(crate) const BLOCK: usize = 32;
 /// One Q8_0 block as ggml stores it: an f16 scale, then one byte per column.
-const BLOCK_BYTES: usize = 2 + BLOCK;
+pub(crate) const BLOCK_BYTES: usize = 2 + BLOCK;
 /// Rows of activations multiplied at once: each weight is unpacked once for so many of them, and the sums still fit the
 /// registers.
 const GROUP: usize = 4;
@@ -150,8 +150,8 @@ mod tests {
             let scale = f16::from_f32(0.01 + block as f32 * 1e-4);
             bytes.extend(scale.to_le_bytes());
             for k in 0..BLOCK {
-                let weight = ((block * 31 + k * 17) % 255) as i16 - 127;
-                bytes.push((weight as i8).cast_unsigned());
+                let weight = i8::try_from((block * 31 + k * 17) % 255).map_or(-7, |w| 63 - w);
+                bytes.push(weight.cast_unsigned());
                 dense.push(f32::from(weight) * scale.to_f32());
             }
         }

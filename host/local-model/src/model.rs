@@ -10,7 +10,7 @@ use crate::forward::Segment;
 use crate::gguf::Gguf;
 use crate::install;
 use crate::kv::KvCache;
-use crate::math::log_sum_exp;
+use crate::math::{log_sum_exp, narrow};
 use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Shape, Weights};
@@ -57,7 +57,8 @@ impl Model {
         let mut gguf = Gguf::open(path)?;
         let shape = Shape::read(&gguf)?;
         let tokenizer = Tokenizer::read(&gguf)?;
-        let source = gguf.text("tokenizer.chat_template").ok_or_else(|| gguf.unsupported("a chat template of your own"))?;
+        let source =
+            gguf.text("tokenizer.chat_template").ok_or_else(|| gguf.unsupported("a chat template of your own"))?;
         let template = ChatTemplate::compile(source)?;
         let weights = Weights::read(&mut gguf, &shape)?;
         let info = ModelInfo {
@@ -108,11 +109,14 @@ impl Model {
             adapter.check(&self.shape)?;
         }
         let tokens: Vec<u32> = prompt.iter().chain(completion).copied().collect();
-        if tokens.len() > self.shape.context || prompt.is_empty() {
+        if tokens.len() > self.shape.context {
             return Err(ModelError::TooLong { tokens: tokens.len(), context: self.shape.context });
         }
+        if prompt.is_empty() {
+            return Err(ModelError::Tokens("nothing stands before the first".to_owned()));
+        }
         if let Some(token) = tokens.iter().find(|token| **token as usize >= self.shape.vocab) {
-            return Err(ModelError::Template(format!("token {token} is not one of its {}", self.shape.vocab)));
+            return Err(ModelError::Tokens(format!("{token} is not one of the {} there are", self.shape.vocab)));
         }
         let mut cache = KvCache::new(self.shape.kv());
         let mut logprobs = Vec::with_capacity(completion.len());
@@ -123,7 +127,7 @@ impl Model {
             let mut segments = [Segment { tokens: chunk, cache: &mut cache, adapter, outputs }];
             let logits = self.weights.forward(&self.shape, &Compute::inline(), &mut segments);
             for (row, token) in logits.chunks_exact(self.shape.vocab).zip(&tokens[end + 1 - outputs..]) {
-                logprobs.push((f64::from(row[*token as usize]) - log_sum_exp(row)) as f32);
+                logprobs.push(narrow(f64::from(row[*token as usize]) - log_sum_exp(row)));
             }
         }
         Ok(logprobs)

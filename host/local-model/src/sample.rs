@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::ModelError;
-use crate::math::{exp, log_sum_exp};
+use crate::math::{exp, log_sum_exp, narrow};
 
 /// The most stop texts a request may have, and the longest one in bytes.
 const MAX_STOPS: usize = 16;
@@ -100,7 +100,7 @@ impl Sampler {
             let count = self.counts.entry(token).or_default();
             *count = count.saturating_add(1);
         }
-        (token, (f64::from(logit) - sum) as f32)
+        (token, narrow(f64::from(logit) - sum))
     }
 
     /// Applies the penalties; returns the tokens they touched with their logits before.

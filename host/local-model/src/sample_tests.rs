@@ -29,7 +29,7 @@ fn draws_follow_the_settings() {
         (Sampling { top_p: 0.74, ..plain.clone() }, [0.0, 2.0 / 3.0, 0.0, 1.0 / 3.0]),
         (Sampling { top_p: 0.76, ..plain.clone() }, [0.0, 0.5 / 0.9, 0.15 / 0.9, 0.25 / 0.9]),
         (Sampling { top_k: 3, top_p: 0.5, ..plain.clone() }, [0.0, 1.0, 0.0, 0.0]),
-        (Sampling { temperature: 0.5, ..plain.clone() }, [0.01 / 0.345, 0.25 / 0.345, 0.0225 / 0.345, 0.0625 / 0.345]),
+        (Sampling { temperature: 0.5, ..plain }, [0.01 / 0.345, 0.25 / 0.345, 0.0225 / 0.345, 0.0625 / 0.345]),
         (Sampling::greedy(), [0.0, 1.0, 0.0, 0.0]),
     ];
     for (settings, want) in cases {
@@ -71,7 +71,10 @@ fn settings_out_of_range_are_refused_by_name() {
         (Sampling { top_p: 0.0, ..plain.clone() }, "top_p is 0, but must be above 0 and at most 1"),
         (Sampling { frequency_penalty: 3.0, ..plain.clone() }, "frequency_penalty is 3, but must be from -2 to 2"),
         (Sampling { max_tokens: Some(0), ..plain.clone() }, "max_tokens is 0, but must be at least 1"),
-        (Sampling { stop: vec![String::new()], ..plain }, "a stop text's length is 0, but must be from 1 to 1024 bytes"),
+        (
+            Sampling { stop: vec![String::new()], ..plain },
+            "a stop text's length is 0, but must be from 1 to 1024 bytes",
+        ),
     ];
     for (settings, want) in cases {
         assert_eq!(settings.check().unwrap_err().to_string(), want);

@@ -174,6 +174,7 @@ pub(crate) fn each_text(value: &serde_json::Value, f: &mut dyn FnMut(&str)) {
 }
 
 /// As Python's `json.dumps` with the defaults of Hugging Face: no HTML escapes, a space after commas and colons.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands it over")]
 fn to_json(value: &Value, options: Kwargs) -> Result<String, minijinja::Error> {
     let failed = |e: serde_json::Error| minijinja::Error::new(ErrorKind::InvalidOperation, e.to_string());
     let indent: Option<usize> = options.get("indent")?;

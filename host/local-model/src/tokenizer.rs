@@ -64,8 +64,10 @@ impl Tokenizer {
                 _ => text.chars().filter_map(|c| from_char.get(&c).copied()).collect(),
             })
             .collect();
-        let mut specials: Vec<(String, u32)> =
-            of_kind(&[CONTROL, USER_DEFINED]).filter(|s| !s.1.is_empty()).map(|(id, text, _)| (text.to_owned(), id)).collect();
+        let mut specials: Vec<(String, u32)> = of_kind(&[CONTROL, USER_DEFINED])
+            .filter(|s| !s.1.is_empty())
+            .map(|(id, text, _)| (text.to_owned(), id))
+            .collect();
         specials.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
 
         let named = |key: &str| gguf.number(key).and_then(|id| u32::try_from(id).ok());
@@ -163,8 +165,9 @@ fn byte_char(byte: u8) -> char {
     if printable(byte) {
         return char::from(byte);
     }
-    let before = (0..byte).filter(|b| !printable(*b)).count();
-    char::from_u32(0x100 + before as u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+    let mut others = (0..byte).filter(|b| !printable(*b));
+    let written = ('\u{100}'..).find(|_| others.next().is_none());
+    written.unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What the engine promises, with the real model.
 
+#[cfg(test)]
 mod common;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ fn trace(answer: &Answer) -> (Vec<u32>, Vec<u32>) {
 }
 
 /// An adapter that changes one projection of every layer; `size` 0 makes B zero.
+#[cfg(test)]
 fn adapter(name: &str, size: f32) -> Arc<Adapter> {
     let (rank, hidden) = (4, 576);
     let a: Vec<f32> = (0..rank * hidden).map(|i| (i as f32 * 0.7).sin() * 0.05).collect();
@@ -32,7 +34,7 @@ fn adapter(name: &str, size: f32) -> Arc<Adapter> {
 
 #[test]
 fn a_greedy_answer_is_fluent_and_always_the_same() {
-    let engine = engine(EngineOptions::default());
+    let engine = engine(&EngineOptions::default());
     let answer = ask(&engine, question("What is the capital of France?", 40)).unwrap();
     assert_eq!(answer.text, "The capital of France is Paris.");
     assert_eq!(answer.finish.reason, FinishReason::Stop);
@@ -44,7 +46,7 @@ fn a_greedy_answer_is_fluent_and_always_the_same() {
 
 #[test]
 fn a_later_turn_computes_only_what_is_new_and_answers_the_same() {
-    let (warm, cold) = (engine(EngineOptions::default()), engine(EngineOptions::default()));
+    let (warm, cold) = (engine(&EngineOptions::default()), engine(&EngineOptions::default()));
     let mut request = Request { session: Some("a/1".to_owned()), ..question("Name three colours.", 24) };
     let first = ask(&warm, request.clone()).unwrap();
     assert_eq!(first.finish.cached_tokens, 0);
@@ -76,7 +78,7 @@ fn log_probabilities_are_those_of_a_full_recomputation() {
         frequency_penalty: 0.5,
         ..Sampling::default()
     };
-    let engine = engine(EngineOptions::default());
+    let engine = engine(&EngineOptions::default());
     for adapter in [None, Some(adapter("x@1", 0.5))] {
         let request = Request { sampling: sampling.clone(), adapter: adapter.clone(), ..question("Write a haiku.", 0) };
         let answer = ask(&engine, request.clone()).unwrap();
@@ -92,7 +94,7 @@ fn log_probabilities_are_those_of_a_full_recomputation() {
 
 #[test]
 fn concurrent_requests_all_move_and_answer_as_if_alone() {
-    let engine = engine(EngineOptions { threads: 2, ..EngineOptions::default() });
+    let engine = engine(&EngineOptions { threads: 2, ..EngineOptions::default() });
     let long = "Please read this. ".repeat(60) + "What did I ask you to do?";
     let requests = [
         question(STORY, 40),
@@ -127,7 +129,7 @@ fn concurrent_requests_all_move_and_answer_as_if_alone() {
 
 #[test]
 fn stop_texts_end_the_answer_and_are_not_in_it() {
-    let engine = engine(EngineOptions::default());
+    let engine = engine(&EngineOptions::default());
     let whole = ask(&engine, question("Count from one to ten in digits.", 40)).unwrap().text;
     let stop = &whole[whole.len() / 2..whole.len() / 2 + 5];
     let sampling = Sampling { stop: vec![stop.to_owned()], max_tokens: Some(40), ..Sampling::greedy() };
@@ -160,7 +162,7 @@ fn no_text_in_a_message_becomes_a_control_token() {
 
 #[test]
 fn text_is_whole_characters_and_all_of_the_answer() {
-    let engine = engine(EngineOptions::default());
+    let engine = engine(&EngineOptions::default());
     for prompt in ["Write the word for water in Japanese, Chinese, Korean and Russian.", "Reply with many emoji."] {
         let sampling = Sampling { seed: Some(3), max_tokens: Some(40), ..Sampling::default() };
         let answer = ask(&engine, Request { sampling, ..question(prompt, 40) }).unwrap();
@@ -171,7 +173,7 @@ fn text_is_whole_characters_and_all_of_the_answer() {
 
 #[test]
 fn a_dropped_request_frees_its_place_and_a_full_queue_is_busy() {
-    let engine = engine(EngineOptions { max_active: 1, queue: 1, ..EngineOptions::default() });
+    let engine = engine(&EngineOptions { max_active: 1, queue: 1, ..EngineOptions::default() });
     let mut running = engine.submit(question(STORY, 4000)).unwrap();
     assert!(matches!(running.blocking_recv(), Some(Event::Text(_))));
     let mut waiting = engine.submit(question("Say yes.", 4)).unwrap();
@@ -185,7 +187,7 @@ fn a_dropped_request_frees_its_place_and_a_full_queue_is_busy() {
 
 #[test]
 fn the_context_is_never_exceeded() {
-    let engine = engine(EngineOptions { context: Some(80), ..EngineOptions::default() });
+    let engine = engine(&EngineOptions { context: 80, ..EngineOptions::default() });
     let answer = ask(&engine, question(STORY, 4000)).unwrap();
     assert_eq!(answer.finish.reason, FinishReason::Length);
     assert_eq!(answer.finish.prompt_tokens + answer.finish.completion_tokens, 80);
@@ -201,7 +203,7 @@ fn the_context_is_never_exceeded() {
 
 #[test]
 fn an_adapter_changes_its_own_requests_only() {
-    let engine = engine(EngineOptions::default());
+    let engine = engine(&EngineOptions::default());
     let run = |adapter: Option<Arc<Adapter>>| trace(&ask(&engine, Request { adapter, ..question(STORY, 12) }).unwrap());
     let base = run(None);
     assert_eq!(run(Some(adapter("zero@1", 0.0))), base, "B = 0 changes nothing, to the last bit");
@@ -211,12 +213,15 @@ fn an_adapter_changes_its_own_requests_only() {
     layer.projections[Projection::Down as usize] = Some(LowRank::new(1, 1.0, vec![0.0; 576], &[0.0; 576]).unwrap());
     let wrong = Request { adapter: Some(Arc::new(Adapter::new("other@1", vec![layer]))), ..question("x", 1) };
     let error = ask(&engine, wrong).map(|answer| answer.text).unwrap_err().to_string();
-    assert_eq!(error, "adapter \"other@1\" does not fit this model: Down of layer 0 is (576, 576), the model's is (576, 1536)");
+    assert_eq!(
+        error,
+        "adapter \"other@1\" does not fit this model: Down of layer 0 is (576, 576), the model's is (576, 1536)"
+    );
 }
 
 #[tokio::test]
 async fn shutting_down_ends_every_request_and_takes_no_more() {
-    let engine = engine(EngineOptions { max_active: 1, ..EngineOptions::default() });
+    let engine = engine(&EngineOptions { max_active: 1, ..EngineOptions::default() });
     let mut running = engine.submit(question(STORY, 4000)).unwrap();
     let mut waiting = engine.submit(question(STORY, 4000)).unwrap();
     assert!(matches!(running.recv().await, Some(Event::Text(_))));

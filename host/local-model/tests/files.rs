@@ -1,5 +1,6 @@
 //! Installing and loading model files, with made-up ones.
 
+#[cfg(test)]
 mod common;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ const TOOLS: &str = "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in me
                      {{ m.content.strip() }}{% if m.tool_calls %}{{ m.tool_calls[0].function.arguments | tojson }}\
                      {% endif %}<|im_end|>{% endfor %}";
 
+#[cfg(test)]
 fn install_tiny(dir: &Path, name: &str) -> local_model::InstalledModel {
     let source = dir.join("source.gguf");
     write_tiny(&source, &Tiny::default());
@@ -29,7 +31,7 @@ fn an_installed_model_answers_as_its_source_and_installs_the_same_again() {
     let second = install(&source, "made up", &models, "tiny", &mut |step| steps.push(step)).unwrap();
     assert_eq!(first.sha256, second.sha256);
     assert!(steps.is_sorted_by_key(|step| step.done) && steps.last().is_some_and(|s| s.done == s.total));
-    assert_eq!(list(&models).unwrap(), [second.clone()]);
+    assert_eq!(list(&models).unwrap(), std::slice::from_ref(&second));
     assert_eq!(std::fs::read_dir(&models).unwrap().count(), 2, "nothing else is left behind");
 
     let (source, installed) = (Model::load(&source).unwrap(), Model::load(&second.path).unwrap());
@@ -73,15 +75,14 @@ fn files_that_cannot_be_run_are_refused_before_anything_is_written() {
         (Tiny { architecture: "mamba", ..plain.clone() }, "the architecture `mamba`"),
         (Tiny { tokenizer: "bert", ..plain.clone() }, "a tokenizer of type `bert`"),
         (Tiny { template: "{% for", ..plain.clone() }, "chat template refused"),
+        (Tiny { alignment: 0, ..plain.clone() }, "its header makes no sense"),
     ];
     let dir = tempfile::tempdir().unwrap();
     let (source, models) = (dir.path().join("x.gguf"), dir.path().join("models"));
     for (tiny, want) in cases {
         write_tiny(&source, &tiny);
-        for error in [
-            Model::load(&source).err().unwrap(),
-            install(&source, "", &models, "x", &mut |_| {}).unwrap_err(),
-        ] {
+        for error in [Model::load(&source).err().unwrap(), install(&source, "", &models, "x", &mut |_| {}).unwrap_err()]
+        {
             assert!(error.to_string().contains(want), "{error}");
         }
     }
@@ -117,7 +118,8 @@ fn templates_get_what_hugging_face_gives_them() {
     let raising = Tiny { template: "{{ raise_exception('roles must alternate') }}", ..Tiny::default() };
     let error = tiny(&raising).unwrap().encode(&[ChatMessage::new("user", "x")], None).unwrap_err().to_string();
     assert!(error.contains("roles must alternate"), "{error}");
-    let endless = Tiny { template: "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", ..raising };
+    let endless =
+        Tiny { template: "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", ..raising };
     assert!(tiny(&endless).unwrap().encode(&[ChatMessage::new("user", "x")], None).is_err());
 }
 

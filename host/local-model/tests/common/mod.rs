@@ -48,8 +48,8 @@ pub(crate) fn installed() -> PathBuf {
     model.unwrap().path
 }
 
-pub(crate) fn engine(options: EngineOptions) -> Engine {
-    Engine::start(model(), &options).unwrap()
+pub(crate) fn engine(options: &EngineOptions) -> Engine {
+    Engine::start(model(), options).unwrap()
 }
 
 /// A request to answer one question, greedily.
@@ -85,6 +85,7 @@ pub(crate) struct Tiny {
     pub(crate) tokenizer: &'static str,
     pub(crate) template: &'static str,
     pub(crate) context: u32,
+    pub(crate) alignment: u32,
     /// Changes made to a matrix before it is written: its name in the file, and what is added, row by row.
     pub(crate) delta: Option<(&'static str, Vec<f32>)>,
 }
@@ -97,6 +98,7 @@ impl Default for Tiny {
             template: "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                        {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
             context: 256,
+            alignment: 32,
             delta: None,
         }
     }
@@ -123,10 +125,11 @@ pub(crate) fn write_tiny(path: &Path, tiny: &Tiny) {
     let text = |text: &str| Value::String(text.to_owned());
     let metadata = [
         ("general.architecture", text(tiny.architecture)),
-        ("llama.block_count", Value::U32(LAYERS as u32)),
+        ("general.alignment", Value::U32(tiny.alignment)),
+        ("llama.block_count", Value::U64(LAYERS as u64)),
         ("llama.context_length", Value::U32(tiny.context)),
-        ("llama.embedding_length", Value::U32(HIDDEN as u32)),
-        ("llama.feed_forward_length", Value::U32(INNER as u32)),
+        ("llama.embedding_length", Value::U64(HIDDEN as u64)),
+        ("llama.feed_forward_length", Value::U64(INNER as u64)),
         ("llama.attention.head_count", Value::U32(HEADS)),
         ("llama.attention.head_count_kv", Value::U32(KV_HEADS)),
         ("llama.attention.layer_norm_rms_epsilon", Value::F32(1e-5)),

