@@ -108,7 +108,8 @@ pub(crate) fn locate(home: &Path, model: Option<&str>) -> anyhow::Result<PathBuf
                 several => {
                     let known = several.iter().find(|model| model.name == fetch::KNOWN_NAME);
                     let names: Vec<&str> = several.iter().map(|model| model.name.as_str()).collect();
-                    let known = known.with_context(|| format!("name one of the installed models: {}", names.join(", ")))?;
+                    let known =
+                        known.with_context(|| format!("name one of the installed models: {}", names.join(", ")))?;
                     Ok(known.path.clone())
                 }
             }

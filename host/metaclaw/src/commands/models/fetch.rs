@@ -41,7 +41,8 @@ pub(super) async fn run(args: FetchArgs, models: &Path, json: bool) -> anyhow::R
     }
     std::fs::create_dir_all(models).with_context(|| format!("cannot create {}", models.display()))?;
     // Beside the models, where there must be room anyway. It goes away with everything in it, however this ends.
-    let dir = TempDir::with_prefix_in(".fetch-", models).with_context(|| format!("cannot write in {}", models.display()))?;
+    let dir =
+        TempDir::with_prefix_in(".fetch-", models).with_context(|| format!("cannot write in {}", models.display()))?;
     let progress = Progress::new(json);
     let fetched = match (&args.from, &args.hf) {
         (Some(path), _) => from_file(path)?,

