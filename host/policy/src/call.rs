@@ -14,7 +14,7 @@ use crate::decision::{Failure, FailureClass, RouteDecision};
 use crate::engine::Machine;
 use crate::module::Module;
 use crate::source::CatalogSource;
-use crate::state::{CpuMeter, LOG_BYTES, MemoryLimit, State, Stopped, Subject};
+use crate::state::{CpuMeter, LogBudget, MemoryLimit, State, Stopped, Subject};
 use crate::ticker::Running;
 
 /// What a guest may pass to the host, or return, at once, in bytes.
@@ -74,7 +74,7 @@ pub(crate) fn new_store(
     memory: u64,
     cpu: CpuMeter,
 ) -> Store<State> {
-    let state = State { settings, subject, catalog: None, memory: MemoryLimit::new(memory), cpu, log_left: LOG_BYTES };
+    let state = State { settings, subject, catalog: None, memory: MemoryLimit::new(memory), cpu, log: LogBudget::FULL };
     let mut store = Store::new(&machine.wasm, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
@@ -112,7 +112,12 @@ impl Live {
             arm(&mut self.store, cpu);
         }
         let decision = H::ask(self).await;
-        self.store.data().cpu.leave_lane();
+        let state = self.store.data();
+        state.cpu.leave_lane();
+        if state.log.cut > 0 {
+            let agent = state.subject.agent().map(tracing::field::display);
+            tracing::warn!(target: "policy::guest", agent, bytes = state.log.cut, "the policy's log was cut off");
+        }
         decision
     }
 
@@ -214,7 +219,7 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &State, otherwise: Failur
 /// Allows this much from now on.
 fn arm(store: &mut Store<State>, cpu: Duration) {
     let state = store.data_mut();
-    state.log_left = LOG_BYTES;
+    state.log = LogBudget::FULL;
     let first = state.cpu.arm(cpu);
     store.set_epoch_deadline(first);
 }

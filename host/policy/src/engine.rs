@@ -47,7 +47,8 @@ impl Default for EngineOptions {
 /// Compiles and runs policies. One per process.
 pub struct Engine {
     machine: Arc<Machine>,
-    /// Modules in use, so that agents with the same module share its code.
+    /// Modules in use, so that agents with the same module share its code. Locked while one is compiled: that takes
+    /// much memory, so there is one at a time.
     modules: Mutex<HashMap<Digest, Weak<Module>>>,
     builtin: Arc<Module>,
 }
@@ -85,12 +86,9 @@ impl Engine {
         if let Some(pinned) = pin.filter(|pinned| *pinned != digest) {
             return Err(LoadError::WrongDigest { pinned, actual: digest });
         }
-        let module = match self.loaded(digest) {
-            Some(module) => module,
-            None => Arc::new(self.machine.compile(bytes, digest)?),
-        };
+        let module = if digest == self.builtin.digest() { self.builtin() } else { self.shared(bytes, digest)? };
         module.check_config(&self.machine, config_json)?;
-        Ok(self.remember(module))
+        Ok(module)
     }
 
     /// Asks the built-in policy whether it accepts these settings, as [`Engine::load`] asks a module.
@@ -113,23 +111,16 @@ impl Engine {
         &self.machine
     }
 
-    fn loaded(&self, digest: Digest) -> Option<Arc<Module>> {
-        if digest == self.builtin.digest() {
-            return Some(self.builtin.clone());
-        }
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).and_then(Weak::upgrade)
-    }
-
-    /// Keeps the module findable for as long as somebody uses it. If two threads have compiled the same bytes at the
-    /// same time, the first one's module is used.
-    fn remember(&self, module: Arc<Module>) -> Arc<Module> {
+    /// The module of these bytes: the one that others use, or a new one.
+    fn shared(&self, bytes: &[u8], digest: Digest) -> Result<Arc<Module>, LoadError> {
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        modules.retain(|_, module| module.strong_count() > 0);
-        if let Some(first) = modules.get(&module.digest()).and_then(Weak::upgrade) {
-            return first;
+        if let Some(module) = modules.get(&digest).and_then(Weak::upgrade) {
+            return Ok(module);
         }
-        modules.insert(module.digest(), Arc::downgrade(&module));
-        module
+        let module = Arc::new(self.machine.compile(bytes, digest)?);
+        modules.retain(|_, module| module.strong_count() > 0);
+        modules.insert(digest, Arc::downgrade(&module));
+        Ok(module)
     }
 }
 
@@ -158,8 +149,8 @@ impl Machine {
 
     fn compile(self: &Arc<Self>, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
         inspect(bytes)?;
-        let component = Component::new(&self.wasm, bytes).map_err(|e| LoadError::Invalid(format!("{e:#}")))?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|e| LoadError::Shape(format!("{e:#}")))?;
+        let component = Component::new(&self.wasm, bytes).map_err(|e| LoadError::invalid(&e))?;
+        let pre = self.linker.instantiate_pre(&component).map_err(|e| LoadError::shape(&e))?;
         Module::new(self, digest, pre)
     }
 }

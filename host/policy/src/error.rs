@@ -1,6 +1,10 @@
 use domain::Digest;
 
 use crate::decision::Failure;
+use crate::text::printable;
+
+/// The most of a compiler's or linker's message that is shown, in bytes: it may quote the module.
+const MAX_REASON: usize = 2 << 10;
 
 /// Why the engine cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -76,4 +80,14 @@ pub enum LoadError {
     /// The module does not accept its configuration.
     #[error("the policy refuses its configuration: {}", .0.join("; "))]
     Config(Vec<String>),
+}
+
+impl LoadError {
+    pub(crate) fn invalid(reason: &dyn std::fmt::Display) -> Self {
+        LoadError::Invalid(printable(&format!("{reason:#}"), MAX_REASON))
+    }
+
+    pub(crate) fn shape(reason: &wasmtime::Error) -> Self {
+        LoadError::Shape(printable(&format!("{reason:#}"), MAX_REASON))
+    }
 }

@@ -39,9 +39,9 @@ impl settings::Host for State {
 
 impl log::Host for State {
     fn write(&mut self, level: String, message: String) -> Result<()> {
-        let within = first_bytes(&message, self.log_left);
-        self.log_left -= within.len();
-        let cut = message.len() - within.len();
+        let within = first_bytes(&message, self.log.left);
+        self.log.left -= within.len();
+        self.log.cut += message.len() - within.len();
         if within.is_empty() {
             return Ok(());
         }
@@ -49,10 +49,10 @@ impl log::Host for State {
         let message = printable(within, 10 * within.len());
         let agent = self.subject.agent().map(tracing::field::display);
         match level.as_str() {
-            "debug" => tracing::debug!(target: "policy::guest", agent, cut, "{message}"),
-            "warn" => tracing::warn!(target: "policy::guest", agent, cut, "{message}"),
-            "error" => tracing::error!(target: "policy::guest", agent, cut, "{message}"),
-            _ => tracing::info!(target: "policy::guest", agent, cut, "{message}"),
+            "debug" => tracing::debug!(target: "policy::guest", agent, "{message}"),
+            "warn" => tracing::warn!(target: "policy::guest", agent, "{message}"),
+            "error" => tracing::error!(target: "policy::guest", agent, "{message}"),
+            _ => tracing::info!(target: "policy::guest", agent, "{message}"),
         }
         Ok(())
     }

@@ -22,7 +22,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<(), LoadError> {
     if bytes.len() > MAX_MODULE {
         return Err(LoadError::TooLarge { size: bytes.len(), limit: MAX_MODULE });
     }
-    let invalid = |e: wasmparser::BinaryReaderError| LoadError::Invalid(e.to_string());
+    let invalid = |e: wasmparser::BinaryReaderError| LoadError::invalid(&e);
     // Core modules and components inside the component come in order, each closed by an end.
     let mut depth = 0_usize;
     let mut functions = 0;

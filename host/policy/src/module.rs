@@ -61,7 +61,7 @@ impl Module {
             let name = format!("metaclaw:policy/{name}@0.1.0");
             pre.component().get_export_index(None, &name).is_some()
         };
-        let shape = |e: wasmtime::Error| LoadError::Shape(format!("{e:#}"));
+        let shape = |e: wasmtime::Error| LoadError::shape(&e);
         if !exports("lifecycle") {
             return Err(LoadError::NoLifecycle);
         }
@@ -78,17 +78,16 @@ impl Module {
             return Err(LoadError::NoHook);
         }
         module.description = module.probe(machine, NO_SETTINGS, |store, instance| {
-            let shape = |e| ProbeError::Shape(format!("{e:#}"));
             if let Some(hook) = &module.routing {
-                hook.load(&mut *store, instance).map_err(shape)?;
+                hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             }
             if let Some(hook) = &module.selection {
-                hook.load(&mut *store, instance).map_err(shape)?;
+                hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             }
             if let Some(hook) = &module.filter {
-                hook.load(&mut *store, instance).map_err(shape)?;
+                hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             }
-            let guest = module.lifecycle.load(&mut *store, instance).map_err(shape)?;
+            let guest = module.lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             let said = guest.call_describe(&mut *store).map_err(ProbeError::Failed)?;
             let [name, version, summary] =
                 [said.name, said.version, said.summary].map(|text| printable(&text, MAX_DESCRIPTION));
@@ -115,7 +114,7 @@ impl Module {
     /// Asks the module whether it accepts these settings.
     pub(crate) fn check_config(&self, machine: &Arc<Machine>, json: &str) -> Result<(), LoadError> {
         let problems = self.probe(machine, json, |store, instance| {
-            let guest = self.lifecycle.load(&mut *store, instance).map_err(|e| ProbeError::Shape(format!("{e:#}")))?;
+            let guest = self.lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             guest.call_validate_config(&mut *store, json).map_err(ProbeError::Failed)
         })?;
         if problems.is_empty() {
@@ -144,14 +143,14 @@ impl Module {
             Err(e) => return Err(LoadError::Probe(classify(&e, store.data(), FailureClass::Link))),
         };
         ask(&mut store, &instance).map_err(|e| match e {
-            ProbeError::Shape(reason) => LoadError::Shape(reason),
+            ProbeError::Shape(e) => LoadError::shape(&e),
             ProbeError::Failed(e) => LoadError::Probe(classify(&e, store.data(), FailureClass::BadOutput)),
         })
     }
 }
 
 enum ProbeError {
-    Shape(String),
+    Shape(wasmtime::Error),
     Failed(wasmtime::Error),
 }
 

@@ -18,7 +18,7 @@ const MAX_OBJECTS: usize = 128;
 /// A guest that is done within so many ticks is never interrupted at all.
 const FIRST_SLICE: u64 = 2;
 /// What a guest may write to the log in one call, in bytes.
-pub(crate) const LOG_BYTES: usize = 8 << 10;
+const LOG_BYTES: usize = 8 << 10;
 
 /// A store's data.
 pub(crate) struct State {
@@ -27,8 +27,15 @@ pub(crate) struct State {
     pub(crate) catalog: Option<Arc<dyn CatalogSource>>,
     pub(crate) memory: MemoryLimit,
     pub(crate) cpu: CpuMeter,
-    /// Bytes that may still be logged in this call.
-    pub(crate) log_left: usize,
+    pub(crate) log: LogBudget,
+}
+
+/// How much a guest may write to the log in one call.
+pub(crate) struct LogBudget {
+    /// Bytes that are still shown.
+    pub(crate) left: usize,
+    /// Bytes that were not.
+    pub(crate) cut: usize,
 }
 
 /// What the guest is asked about.
@@ -88,6 +95,10 @@ impl Subject {
             Subject::Probe => None,
         }
     }
+}
+
+impl LogBudget {
+    pub(crate) const FULL: LogBudget = LogBudget { left: LOG_BYTES, cut: 0 };
 }
 
 impl MemoryLimit {

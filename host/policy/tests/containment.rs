@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use domain::{DecisionSource, PolicyLimits, Verdict};
 use policy::FailureClass::{self, BadOutput, Cpu, Memory, PolicyError, Stack, Trap};
@@ -112,10 +112,45 @@ async fn what_is_just_within_the_bounds_is_accepted() {
     assert_eq!(heaviest.value, Verdict::Keep { weight: 10.0 });
 }
 
+/// Collects what guests write to the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Log {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.0.lock().unwrap().push(format!("{value:?}"));
+        }
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target() == "policy::guest"
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 #[tokio::test]
-async fn flooding_the_log_harms_nobody() {
+async fn a_flooded_log_keeps_the_first_kilobytes_escaped() {
+    let log = Log::default();
+    let _collecting = tracing::subscriber::set_default(log.clone());
     let got = select(&agent(&module(), r#"{"do":"log-flood"}"#, patient())).await;
     assert_eq!((got.value, got.source), (vec!["alpha".to_owned()], DecisionSource::Policy));
+    let mut lines = std::mem::take(&mut *log.0.lock().unwrap());
+    assert_eq!(lines.pop().unwrap(), "the policy's log was cut off");
+    // Each write has 32 bytes.
+    assert_eq!(lines.len(), 8192 / 32);
+    assert_eq!(lines[0], r"\u{1b}[2J\r\nlevel=error msg=forged \u{202e}");
 }
 
 #[tokio::test]
