@@ -1,11 +1,9 @@
 use std::sync::Arc;
 
-use crate::math::{LANES, Lanes, accumulate, softmax};
+use crate::math::{GROUP, LANES, Lanes, accumulate, softmax};
 
 /// Positions in one page.
 const PAGE: usize = 32;
-/// Query rows that share one walk over the keys.
-const GROUP: usize = 4;
 
 /// How large one position is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +122,9 @@ impl KvCache {
                 let x = picked.map(|i| &queries[query(i)..][..shape.head_dim]);
                 self.score(layer, head, x, visible, &mut scores);
                 let scale = scores.each_mut().map(|scores| softmax(scores));
-                let longest = visible[GROUP - 1];
-                scores.iter_mut().for_each(|scores| scores.resize(longest, 0.0));
+                // What a token does not see has no weight, and neither has what the last page does not hold yet.
+                let whole_pages = visible[GROUP - 1].next_multiple_of(PAGE);
+                scores.iter_mut().for_each(|scores| scores.resize(whole_pages, 0.0));
                 let weights = scores.each_ref().map(Vec::as_slice);
                 for chunk in 0..shape.head_dim / LANES {
                     let sums = self.mix(layer, head, chunk, weights);
@@ -166,16 +165,13 @@ impl KvCache {
         }
     }
 
-    /// Sixteen dimensions of the values, weighted. All `weights` have the same length.
+    /// Sixteen dimensions of the values, weighted. All `weights` have the same length, a number of whole pages.
     fn mix(&self, layer: usize, head: usize, chunk: usize, weights: [&[f32]; GROUP]) -> [Lanes; GROUP] {
         let shape = self.shape;
         let start = (layer * shape.heads + head) * shape.head_lanes() + chunk * PAGE;
         let mut sums = [[0.0; LANES]; GROUP];
-        let len = weights[0].len();
-        for (i, page) in self.pages[..len.div_ceil(PAGE)].iter().enumerate() {
-            let here = PAGE.min(len - i * PAGE);
-            let weights = weights.map(|w| &w[i * PAGE..][..here]);
-            accumulate(&page.values[start..][..here], weights, &mut sums);
+        for (i, page) in self.pages[..weights[0].len() / PAGE].iter().enumerate() {
+            accumulate(&page.values[start..][..PAGE], weights.map(|w| &w[i * PAGE..][..PAGE]), &mut sums);
         }
         sums
     }

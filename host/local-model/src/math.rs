@@ -7,6 +7,9 @@
 /// How many numbers are worked on side by side: one AVX-512 register, two AVX2 ones, four NEON ones.
 pub(crate) const LANES: usize = 16;
 
+/// Rows worked on at once: what is loaded is used for so many of them, and their sums still fit the registers.
+pub(crate) const GROUP: usize = if cfg!(target_feature = "avx512f") { 4 } else { 2 };
+
 /// One number per lane.
 pub(crate) type Lanes = [f32; LANES];
 
@@ -22,19 +25,32 @@ pub(crate) fn narrow(x: f64) -> f32 {
     x as f32
 }
 
-/// Adds `panel[i] * x[m][i]` to each lane of `sums[m]`, for every `i` in order.
-#[inline(always)]
+/// Adds `panel[i] * x[m][i]` to each lane of `sums[m]`, for every `i`, sixteen at a time. All are multiples of that long.
+///
+/// Not inlined: among other code the compiler keeps the sums in memory, which is many times slower.
+#[inline(never)]
 pub(crate) fn accumulate<const M: usize>(panel: &[Lanes], x: [&[f32]; M], sums: &mut [Lanes; M]) {
-    let mut acc = *sums;
-    let x = x.map(|row| &row[..panel.len()]);
+    let panel = panel.as_chunks::<LANES>().0;
+    let x: [&[[f32; LANES]]; M] = x.map(|x| &x.as_chunks().0[..panel.len()]);
+    let mut total = *sums;
     for (i, lanes) in panel.iter().enumerate() {
+        let x: [&[f32; LANES]; M] = x.map(|x| &x[i]);
+        // Even and odd ones apart: one sum alone would wait for its own last addition.
+        let mut parts = [[[0.0; LANES]; 2]; M];
+        for k in 0..LANES {
+            for m in 0..M {
+                for lane in 0..LANES {
+                    parts[m][k % 2][lane] = mul_add(lanes[k][lane], x[m][k], parts[m][k % 2][lane]);
+                }
+            }
+        }
         for m in 0..M {
             for lane in 0..LANES {
-                acc[m][lane] = mul_add(lanes[lane], x[m][i], acc[m][lane]);
+                total[m][lane] += parts[m][0][lane] + parts[m][1][lane];
             }
         }
     }
-    *sums = acc;
+    *sums = total;
 }
 
 /// The sum of products of two rows of the same length.

@@ -1,15 +1,14 @@
 use half::f16;
 
 use crate::compute::Compute;
-use crate::math::{LANES, Lanes, mul_add};
+use crate::math::{GROUP, LANES, Lanes, mul_add};
 
 /// Columns that share a scale: ggml's Q8_0 block.
 pub(crate) const BLOCK: usize = 32;
 /// One Q8_0 block as ggml stores it: an f16 scale, then one byte per column.
 pub(crate) const BLOCK_BYTES: usize = 2 + BLOCK;
-/// Rows of activations multiplied at once: each weight is unpacked once for so many of them, and the sums still fit the
-/// registers.
-const GROUP: usize = 4;
+/// Rows of activations that go through a matrix together: as many as stay in the second-level cache.
+const ROWS: usize = 32;
 
 /// A weight matrix of 8-bit numbers, 32 columns to a scale (ggml's Q8_0), multiplied with f32 activations.
 ///
@@ -65,22 +64,25 @@ impl Matrix {
 
     /// `x * selfᵀ`: for each row of `cols` numbers in `x`, a row of `rows` numbers.
     pub(crate) fn multiply(&self, compute: &Compute, x: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; x.len() / self.cols * self.rows];
+        for (x, out) in x.chunks(ROWS * self.cols).zip(out.chunks_mut(ROWS * self.rows)) {
+            self.multiply_part(compute, x, out);
+        }
+        out
+    }
+
+    fn multiply_part(&self, compute: &Compute, x: &[f32], out: &mut [f32]) {
         let count = x.len() / self.cols;
-        if count == 0 {
-            return Vec::new();
-        }
         let per_band = self.cols / BLOCK;
-        // Band-major, so that each thread writes a stretch of its own.
-        let mut bands = vec![0.0; self.rows.div_ceil(LANES) * count * LANES];
-        compute.for_chunks(&mut bands, count * LANES, |band, out| {
-            let tiles = &self.tiles[band * per_band..][..per_band];
-            multiply_band(tiles, x, self.cols, out.as_chunks_mut().0);
-        });
-        if count == 1 {
-            bands.truncate(self.rows);
-            return bands;
+        let fill = |band: usize, out: &mut [f32]| {
+            multiply_band(&self.tiles[band * per_band..][..per_band], x, self.cols, out.as_chunks_mut().0);
+        };
+        if count == 1 && self.rows.is_multiple_of(LANES) {
+            return compute.for_chunks(out, LANES, fill);
         }
-        let mut out = vec![0.0; count * self.rows];
+        // Band after band, so that each thread writes a stretch of its own; then put in order.
+        let mut bands = vec![0.0; self.rows.div_ceil(LANES) * count * LANES];
+        compute.for_chunks(&mut bands, count * LANES, fill);
         for (band, sums) in bands.chunks_exact(count * LANES).enumerate() {
             let first = band * LANES;
             let width = LANES.min(self.rows - first);
@@ -88,7 +90,6 @@ impl Matrix {
                 out[row * self.rows + first..][..width].copy_from_slice(&sums[..width]);
             }
         }
-        out
     }
 
     /// Row `row` as f32: a token's embedding.
@@ -116,22 +117,27 @@ fn multiply_band(tiles: &[Tile], x: &[f32], cols: usize, out: &mut [Lanes]) {
     }
 }
 
+/// Not inlined: among other code the compiler keeps the sums in memory, which is many times slower.
+#[inline(never)]
 fn multiply_rows<const M: usize>(tiles: &[Tile], x: &[f32], cols: usize) -> [Lanes; M] {
-    let x: [&[[f32; BLOCK]]; M] = std::array::from_fn(|m| x[m * cols..][..cols].as_chunks().0);
+    let x: [&[[f32; BLOCK]]; M] = std::array::from_fn(|m| &x[m * cols..][..cols].as_chunks().0[..tiles.len()]);
     let mut total = [[0.0; LANES]; M];
     for (block, tile) in tiles.iter().enumerate() {
-        let mut sums = [[0.0; LANES]; M];
-        for (k, weights) in tile.weights.iter().enumerate() {
-            let weights = weights.map(f32::from);
+        let x: [&[f32; BLOCK]; M] = std::array::from_fn(|m| &x[m][block]);
+        // Even and odd columns apart: one sum alone would wait for its own last addition.
+        let mut sums = [[[0.0; LANES]; 2]; M];
+        for k in 0..BLOCK {
+            let weights = tile.weights[k].map(f32::from);
             for m in 0..M {
                 for lane in 0..LANES {
-                    sums[m][lane] = mul_add(weights[lane], x[m][block][k], sums[m][lane]);
+                    sums[m][k % 2][lane] = mul_add(weights[lane], x[m][k], sums[m][k % 2][lane]);
                 }
             }
         }
         for m in 0..M {
             for lane in 0..LANES {
-                total[m][lane] = mul_add(sums[m][lane], tile.scales[lane], total[m][lane]);
+                let sum = sums[m][0][lane] + sums[m][1][lane];
+                total[m][lane] = mul_add(sum, tile.scales[lane], total[m][lane]);
             }
         }
     }
@@ -163,14 +169,14 @@ mod tests {
         let (rows, cols) = (50, 96);
         let (bytes, dense) = example(rows, cols);
         let matrix = Matrix::pack(rows, cols, &bytes, |row| row);
-        let x: Vec<f32> = (0..9 * cols).map(|i| (i as f32 * 0.7).sin()).collect();
+        let x: Vec<f32> = (0..70 * cols).map(|i| (i as f32 * 0.7).sin()).collect();
         let alone: Vec<f32> = x.chunks(cols).flat_map(|x| matrix.multiply(&Compute::inline(), x)).collect();
         for (i, got) in alone.iter().enumerate() {
             let (w, x) = (&dense[i % rows * cols..][..cols], &x[i / rows * cols..][..cols]);
             let want: f64 = w.iter().zip(x).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
             assert!((f64::from(*got) - want).abs() < 1e-4, "{i}: {got} instead of {want}");
         }
-        for count in 0..=9 {
+        for count in (0..=9).chain([32, 33, 70]) {
             for compute in [Compute::inline(), Compute::new(3)] {
                 assert_eq!(matrix.multiply(&compute, &x[..count * cols]), alone[..count * rows], "{count} rows");
             }
