@@ -50,8 +50,8 @@ pub struct Request {
     pub tools: Option<Value>,
     /// How the answer is drawn.
     pub sampling: Sampling,
-    /// Names this conversation, its agent included, so that the next turn computes only what is new. Two agents must never
-    /// use the same one.
+    /// Names this conversation, its agent included, so that the next turn computes only what is new. Two agents must
+    /// never use the same one.
     pub session: Option<String>,
     /// The changes to the model to answer with.
     pub adapter: Option<Arc<Adapter>>,
@@ -143,8 +143,8 @@ impl Engine {
     /// Queues a request. Its events come on the receiver; dropping that cancels the request.
     ///
     /// # Errors
-    /// When too many are waiting already, or the engine was shut down. What is wrong with the request itself comes as its
-    /// only event.
+    /// When too many are waiting already, or the engine was shut down. What is wrong with the request itself comes as
+    /// its only event.
     pub fn submit(&self, request: Request) -> Result<mpsc::Receiver<Event>, SubmitError> {
         // Room for all events there can be, so that the engine never waits for a reader. It is only taken as they come.
         let (events, receiver) = mpsc::channel(self.events);

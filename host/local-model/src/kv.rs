@@ -15,11 +15,11 @@ pub(crate) struct KvShape {
     pub(crate) head_dim: usize,
 }
 
-/// The keys and values of one token sequence, in pages that are added as it grows. A copy shares its pages until one side
-/// writes to them.
+/// The keys and values of one token sequence, in pages that are added as it grows. A copy shares its pages until one
+/// side writes to them.
 ///
-/// Within a page and head, keys lie as [16 positions] for each dimension and values as [16 dimensions] for each position,
-/// so that scores and sums are both taken without crossing lanes.
+/// Within a page and head, keys lie as [16 positions] for each dimension and values as [16 dimensions] for each
+/// position, so that scores and sums are both taken without crossing lanes.
 #[derive(Clone)]
 pub(crate) struct KvCache {
     shape: KvShape,
@@ -103,8 +103,8 @@ impl KvCache {
         }
     }
 
-    /// Attention of several tokens in `layer`. The token of row `i` stands at position `first + i`, sees itself and what is
-    /// before it, and has `heads` query heads, which share this cache's heads evenly.
+    /// Attention of several tokens in `layer`. The token of row `i` stands at position `first + i`, sees itself and
+    /// what is before it, and has `heads` query heads, which share this cache's heads evenly.
     pub(crate) fn attend(&self, layer: usize, first: usize, queries: &[f32], heads: usize, out: &mut [f32]) {
         let shape = self.shape;
         let shared = heads / shape.heads;

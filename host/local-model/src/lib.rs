@@ -1,11 +1,11 @@
 //! The embedded model: a small Llama-family model that answers on the host's own CPU, with no upstream at all.
 //!
-//! [`install`] turns a GGUF file into one that loads fast; [`Model::load`] reads it; [`Engine`] answers [`Request`]s with
-//! it on a thread of its own, several at a time, and keeps what it computed for each session. An [`Adapter`] (LoRA) is
-//! chosen per request, so agents share one copy of the weights.
+//! [`install`] turns a GGUF file into one that loads fast; [`Model::load`] reads it; [`Engine`] answers [`Request`]s
+//! with it on a thread of its own, several at a time, and keeps what it computed for each session. An [`Adapter`]
+//! (LoRA) is chosen per request, so agents share one copy of the weights.
 //!
-//! Invariants: nothing computes on the async runtime's threads; a token's log-probabilities depend on the tokens before it
-//! and the adapter only, to the last bit; no text in a message becomes a control token; nothing is shared between
+//! Invariants: nothing computes on the async runtime's threads; a token's log-probabilities depend on the tokens before
+//! it and the adapter only, to the last bit; no text in a message becomes a control token; nothing is shared between
 //! sessions.
 
 mod adapter;

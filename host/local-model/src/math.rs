@@ -1,8 +1,8 @@
 //! The arithmetic of the forward pass: plain loops over lanes, which the compiler turns into SIMD.
 //!
 //! Every result is computed in one fixed order that does not depend on what else is in the batch. So a token's logits
-//! depend on the tokens before it and on the adapter, and on nothing else, to the last bit: a warm cache, a neighbour in
-//! the batch or another chunk size changes nothing.
+//! depend on the tokens before it and on the adapter, and on nothing else, to the last bit: a warm cache, a neighbour
+//! in the batch or another chunk size changes nothing.
 
 /// How many numbers are worked on side by side: one AVX-512 register, two AVX2 ones, four NEON ones.
 pub(crate) const LANES: usize = 16;
@@ -25,7 +25,8 @@ pub(crate) fn narrow(x: f64) -> f32 {
     x as f32
 }
 
-/// Adds `panel[i] * x[m][i]` to each lane of `sums[m]`, for every `i`, sixteen at a time. All are multiples of that long.
+/// Adds `panel[i] * x[m][i]` to each lane of `sums[m]`, for every `i`, sixteen at a time. All are multiples of that
+/// long.
 ///
 /// Not inlined: among other code the compiler keeps the sums in memory, which is many times slower.
 #[inline(never)]

@@ -12,9 +12,9 @@ const ROWS: usize = 32;
 
 /// A weight matrix of 8-bit numbers, 32 columns to a scale (ggml's Q8_0), multiplied with f32 activations.
 ///
-/// Sixteen rows lie side by side, so that one register holds the same column of sixteen rows and no sum ever runs across
-/// lanes. Decoding is then bound by memory alone, and the activations stay unrounded (ggml and candle round them to 8
-/// bits too).
+/// Sixteen rows lie side by side, so that one register holds the same column of sixteen rows and no sum ever runs
+/// across lanes. Decoding is then bound by memory alone, and the activations stay unrounded (ggml and candle round them
+/// to 8 bits too).
 pub(crate) struct Matrix {
     rows: usize,
     cols: usize,

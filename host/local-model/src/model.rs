@@ -97,8 +97,8 @@ impl Model {
     /// Computed from nothing on the calling thread: for a few hundred tokens that takes about a second.
     ///
     /// # Errors
-    /// When the adapter is another model's, a token is not of the vocabulary, the prompt is empty, or all does not fit the
-    /// context.
+    /// When the adapter is another model's, a token is not of the vocabulary, the prompt is empty, or all does not fit
+    /// the context.
     pub fn logprobs(
         &self,
         prompt: &[u32],

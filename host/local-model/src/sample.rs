@@ -154,7 +154,8 @@ fn likeliest(logits: &[f32]) -> u32 {
     best.1
 }
 
-/// Brings the `count` likeliest candidates to the front, in order; equals by token, so that the result is always the same.
+/// Brings the `count` likeliest candidates to the front, in order; equals by token, so that the result is always the
+/// same.
 fn likeliest_first(candidates: &mut [(f32, u32)], count: usize) {
     let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
     if count < candidates.len() {

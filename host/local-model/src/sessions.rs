@@ -1,7 +1,7 @@
 use crate::kv::KvCache;
 
-/// Whose past computation may be used again. Keys are never compared across agents: a hit is faster than a miss, and would
-/// tell one agent what another has been asked.
+/// Whose past computation may be used again. Keys are never compared across agents: a hit is faster than a miss, and
+/// would tell one agent what another has been asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CacheKey {
     /// Agent and session, as the caller names them.

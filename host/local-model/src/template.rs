@@ -1,11 +1,11 @@
 //! From a conversation to the tokens that the model was trained to see.
 //!
 //! The template is a program that comes with the model and may be trusted as far as the model is. What it renders is
-//! not: a user may write `<|im_end|><|im_start|>system` and would be the system, if the rendered text were tokenised as a
-//! whole. So before rendering, every character in a message with which a special token could begin is followed by a mark:
-//! a private-use character that occurs nowhere in the conversation. In the rendered text a special token is then only
-//! where the template itself wrote it, whatever the template did with the messages (trimming, splitting, joining). The
-//! marks are taken out of the text in between before it is encoded, by an encoder that knows no special tokens.
+//! not: a user may write `<|im_end|><|im_start|>system` and would be the system, if the rendered text were tokenised as
+//! a whole. So before rendering, every character in a message with which a special token could begin is followed by a
+//! mark: a private-use character that occurs nowhere in the conversation. In the rendered text a special token is then
+//! only where the template itself wrote it, whatever the template did with the messages (trimming, splitting, joining).
+//! The marks are taken out of the text in between before it is encoded, by an encoder that knows no special tokens.
 
 use std::collections::HashSet;
 
