@@ -1,2 +1,24 @@
-//! The `metaclaw` command.
-fn main() {}
+//! The `metaclaw` command: reads the command line, puts the host together, and says what went wrong in words.
+
+mod cli;
+mod commands;
+mod exit;
+mod output;
+mod running;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+// Prompts of tens of kilobytes come and go all the time; this allocator gives their pages back and takes less time over them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => exit::report(&error),
+    }
+}

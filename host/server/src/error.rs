@@ -32,7 +32,7 @@ pub(crate) enum HttpError {
     Method,
     #[error("no turn has this id, or it is not recorded yet")]
     NoTurn,
-    #[error("the store cannot be read")]
+    #[error("the store cannot be read: {0}")]
     Store(#[source] store::StoreError),
 }
 

@@ -69,6 +69,12 @@ pub struct Reply {
     pub body: UpstreamBody,
 }
 
+/// Chooses the TLS implementation for every client of this process. Calling it again changes nothing.
+pub fn install_crypto() {
+    // A second install is refused, harmlessly: the first one is the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl HttpUpstream {
     /// Sets the client up; opens no connection.
     pub fn new(settings: &Settings<'_>) -> Result<Self, BuildError> {
@@ -86,8 +92,7 @@ impl HttpUpstream {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        // A second install is refused, harmlessly: the first one is the same.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_crypto();
         let client = Client::builder()
             .user_agent(concat!("metaclaw/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())

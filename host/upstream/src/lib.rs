@@ -9,5 +9,5 @@ mod client;
 mod error;
 
 pub use body::{Pieces, UpstreamBody};
-pub use client::{ContentKind, HttpUpstream, Reply, Settings, Trace};
+pub use client::{ContentKind, HttpUpstream, Reply, Settings, Trace, install_crypto};
 pub use error::{BuildError, UpstreamError};

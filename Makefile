@@ -1,0 +1,43 @@
+# `make run` and `make test` do everything on a fresh machine: a Rust toolchain by rustup, a C compiler, Python 3 with pip.
+# All output goes below target/.
+.DEFAULT_GOAL := help
+CARGO := cargo
+METACLAW := target/release/metaclaw
+DEMO := target/two-agents
+MODELS := target/models
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## Add what a bare Rust toolchain lacks
+	@rustup target list --installed 2>/dev/null | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+
+build: setup ## Build the command
+	$(CARGO) build --release --locked -p metaclaw
+
+demo: build ## Lay the demo out in target/two-agents, with its policy built and the model fetched
+	@mkdir -p $(DEMO)/policies
+	@cp -R examples/two-agents/config.yaml examples/two-agents/skills $(DEMO)/
+	@chmod 700 $(DEMO) && chmod 600 $(DEMO)/config.yaml
+	$(CARGO) run --release --locked --quiet -p policy-build -- examples/two-agents/policy $(DEMO)/policies/lead-or-refuse.wasm
+	@test -e $(DEMO)/models || { mkdir -p $(MODELS) && ln -s $(abspath $(MODELS)) $(DEMO)/models; }
+	$(METACLAW) --home $(DEMO) models fetch
+
+run: demo ## Build, fetch the embedded model and start the two demo agents
+	$(METACLAW) --home $(DEMO) start --dev
+
+test: setup ## Run every test
+	$(CARGO) build --release --locked --workspace --all-targets
+	$(CARGO) test --release --locked --workspace
+
+lint: setup ## Check formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+check: ## Exactly what CI does
+	bash .ci/run
+
+bench: build ## Measure against nginx on this machine: tests/bench/README.md
+	bash tests/bench/run.sh
+
+.PHONY: help setup build demo run test lint check bench

@@ -1,0 +1,156 @@
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use domain::Mode;
+
+use crate::commands::{config::ConfigArgs, models::ModelsArgs, skills::SkillsArgs};
+
+/// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
+#[derive(Debug, Parser)]
+#[command(name = "metaclaw", version, max_term_width = 110, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// MetaClaw's folder, with config, skills and state [default: $METACLAW_HOME, else ~/.metaclaw]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// The configuration file [default: config.yaml in the home folder]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  metaclaw models fetch                    get the embedded model (no key, no GPU)
+  metaclaw start                           serve on 127.0.0.1:30000
+  metaclaw chat --agent researcher         talk to an agent of the running host
+  metaclaw config check                    what every agent's settings come to
+  metaclaw skills list --agent researcher  which skills that agent may be given";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the host
+    Start(StartArgs),
+    /// Stop the running host; turns under way finish first
+    Stop(HostArgs),
+    /// Say whether a host is running, and how it is
+    Status(HostArgs),
+    /// List, add, show or remove agents
+    Agents(AgentsArgs),
+    /// List, show, add or check skills
+    Skills(SkillsArgs),
+    /// Get and list models that run in this process
+    Models(ModelsArgs),
+    /// Show, read, change or check the configuration
+    Config(ConfigArgs),
+    /// Talk to an agent through the running host
+    Chat(ChatArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  metaclaw start
+  metaclaw start --mode rl --port 31000
+  metaclaw start --home ./demo --dev
+  metaclaw start --daemon && metaclaw status")]
+pub(crate) struct StartArgs {
+    /// Instead of the configured `mode`; an agent with a mode of its own keeps it
+    #[arg(long)]
+    pub(crate) mode: Option<ModeArg>,
+    /// Instead of `proxy.port`; 0 takes any free one
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Run in the background; returns when the host serves
+    #[arg(long)]
+    pub(crate) daemon: bool,
+    /// Where a background host writes its log [default: host.log in the home folder]
+    #[arg(long, value_name = "FILE", requires = "daemon")]
+    pub(crate) log_file: Option<PathBuf>,
+    /// For writing policies: modules need no `sha256`
+    #[arg(long)]
+    pub(crate) dev: bool,
+    /// What is logged, such as `info` or `agents=debug,warn`
+    #[arg(long, value_name = "FILTER", env = "METACLAW_LOG", default_value = "warn")]
+    pub(crate) log: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub(crate) enum ModeArg {
+    /// Inject skills; keep nothing for training
+    SkillsOnly,
+    /// Inject skills and keep finished turns as samples
+    Rl,
+    /// As rl; training waits for a quiet window
+    Auto,
+}
+
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::SkillsOnly => Mode::SkillsOnly,
+            ModeArg::Rl => Mode::Rl,
+            ModeArg::Auto => Mode::Auto,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostArgs {
+    /// Only a host on this port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  metaclaw agents list
+  metaclaw agents add researcher --mode rl
+  metaclaw agents show researcher
+  metaclaw agents remove researcher")]
+pub(crate) struct AgentsArgs {
+    #[command(subcommand)]
+    pub(crate) command: AgentsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// Every configured agent, and those that only have a skill folder
+    List,
+    /// Write an agent into the configuration; its skill folder comes into being with its first skill
+    Add {
+        /// a-z, 0-9, `_` and `-`, at most 64
+        id: String,
+        /// Its mode
+        #[arg(long)]
+        mode: Option<ModeArg>,
+    },
+    /// What one agent's settings come to
+    Show {
+        /// The agent; `_default` for the one of requests that name none
+        id: String,
+    },
+    /// Take an agent out of the configuration; its skills, samples and sessions stay
+    Remove {
+        /// The agent
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  metaclaw chat --agent researcher
+  metaclaw chat --agent assistant 'What can you do?'
+  echo 'Summarise this' | metaclaw chat")]
+pub(crate) struct ChatArgs {
+    /// Who to talk to [default: the agent of requests that name none]
+    #[arg(long)]
+    pub(crate) agent: Option<String>,
+    /// Only a host on this port
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Say this, print the answer, and end
+    pub(crate) message: Option<String>,
+}

@@ -1,0 +1,44 @@
+//! One file for each command.
+
+mod agents;
+mod chat;
+pub(crate) mod config;
+pub(crate) mod models;
+pub(crate) mod skills;
+mod start;
+mod status;
+
+use ::config::{LoadOptions, Loaded, Paths};
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+use crate::output;
+
+/// Does what the command line says.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    upstream::install_crypto();
+    let paths = Paths::resolve(cli.home, cli.config)?;
+    match cli.command {
+        Command::Start(args) if args.daemon => start::in_background(&args, &paths, cli.json),
+        Command::Start(args) => start::in_foreground(&args, &paths, cli.json),
+        Command::Stop(args) => status::stop(&args, &paths, cli.json),
+        Command::Status(args) => status::status(&args, &paths, cli.json),
+        Command::Agents(args) => agents::run(args, &paths, cli.json),
+        Command::Skills(args) => skills::run(args, &load(&paths, LoadOptions::default())?.config.skills_dir, cli.json),
+        Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
+        Command::Config(args) => config::run(args, &paths, cli.json),
+        Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
+    }
+}
+
+/// Reads the configuration; a bad one is reported whole and ends the command with 64.
+pub(crate) fn load(paths: &Paths, options: LoadOptions) -> anyhow::Result<Loaded> {
+    ::config::load(paths, options).map_err(|problems| {
+        output::note(problems);
+        Exit::Config.into()
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

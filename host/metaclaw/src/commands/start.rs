@@ -1,0 +1,208 @@
+use std::fs::{self, OpenOptions};
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ::config::{Config, LoadOptions, Paths};
+use agents::{Host, HostParts, Metrics};
+use anyhow::{Context, bail};
+use domain::AgentId;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use server::{Access, App, Listener, Options};
+use store::{Store, StoreError, StoreOptions};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::StartArgs;
+use crate::exit::Exit;
+use crate::output;
+use crate::running::Running;
+use crate::wiring::{self, Parts};
+
+/// How long a background host may take to serve: loading a large model takes a while.
+const DAEMON_TIMEOUT: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(50);
+/// How many agents the greeting names.
+const SHOWN_AGENTS: usize = 4;
+
+/// `metaclaw start`
+pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
+    let options = LoadOptions { dev: args.dev, mode: args.mode.map(Into::into), port: args.port, ..LoadOptions::default() };
+    let loaded = super::load(paths, options)?;
+    loaded.warnings.iter().for_each(output::note);
+    log_to_stderr(&args.log)?;
+    let config = loaded.config;
+    // The runtime has a worker for each core this process may use.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build()?;
+    let address = SocketAddr::new(config.server.host, config.server.port);
+    let listener = runtime.block_on(Listener::bind(address))?;
+    private_folder(&config.home)?;
+    let store = runtime.block_on(open_store(&config))?;
+    let parts = wiring::parts(&config)?;
+    parts.problems.iter().for_each(|p| output::note(format_args!("warning: {p}")));
+    let running = Running {
+        pid: std::process::id(),
+        address: listener.address(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        wants_key: config.server.api_key.is_some(),
+    };
+    greet(&config, &running, json);
+    let served = serve(&runtime, &config, listener, store, parts, &running);
+    Running::withdraw(&config.home);
+    served
+}
+
+async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    match Store::open(&config.home.join("state"), StoreOptions::default()).await {
+        Err(locked @ StoreError::Locked { .. }) => Err(Exit::Locked(locked.to_string()).into()),
+        opened => Ok(opened?),
+    }
+}
+
+/// Serves until a signal, then shuts down in this order: 1 no new connections, 2 streams under way finish, 3 the last turns
+/// are recorded and the store closed, 4 guests and models stop. A second signal ends everything at once; what was
+/// acknowledged is durable already.
+fn serve(runtime: &Runtime, config: &Config, listener: Listener, store: Store, parts: Parts, running: &Running) -> anyhow::Result<()> {
+    let mut registry = Registry::default();
+    let metrics = Metrics::new(&mut registry);
+    let Parts { engine, skills, upstreams, default, named, .. } = parts;
+    runtime.block_on(async {
+        let host = Arc::new(Host::new(HostParts {
+            default,
+            named,
+            unknown: config.unknown,
+            upstreams,
+            skills,
+            store,
+            metrics,
+            idle_timeout: config.sessions.idle_timeout,
+        }));
+        let access = config.server.api_key.clone().map_or(Access::Open, Access::Key);
+        let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
+        let app = App { host: host.clone(), registry: Arc::new(registry), access, options: Options { max_body } };
+        let stop = CancellationToken::new();
+        let signals = wait_for_signals(stop.clone());
+        running.announce(&config.home).context("the note of the running host could not be written")?;
+        let work = async {
+            let cut = tokio::join!(server::serve(listener, app, stop.clone(), config.server.shutdown_grace), async {
+                stop.run_until_cancelled(host.end_idle_sessions()).await;
+            })
+            .0;
+            if cut > 0 {
+                output::note(format_args!("{cut} connections were still busy after the grace period and have been cut"));
+            }
+            match Arc::try_unwrap(host) {
+                Ok(host) => host.close().await,
+                Err(_) => tracing::error!("a request outlived its connection: the last turns may not be recorded"),
+            }
+        };
+        tokio::select! {
+            () = work => Ok(()),
+            second = signals => second,
+        }
+    })?;
+    engine.shutdown();
+    Ok(())
+}
+
+/// Cancels `stop` at the first SIGTERM or SIGINT; returns at the second. SIGHUP, which a closing terminal sends, is ignored.
+async fn wait_for_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    loop {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = hup.recv() => continue,
+        }
+        if stop.is_cancelled() {
+            bail!("stopped at once by a second signal: turns under way were cut off");
+        }
+        stop.cancel();
+    }
+}
+
+fn greet(config: &Config, running: &Running, json: bool) {
+    if json {
+        output::line(json!({"address": running.address, "pid": running.pid, "version": running.version}));
+        return;
+    }
+    let url = running.url("/v1");
+    output::line(format_args!("metaclaw {} listens on {url} (stop with Ctrl-C)", running.version));
+    output::line("");
+    let named: Vec<_> = config.agents().map(|(id, _)| id.clone()).filter(|id| *id != AgentId::Default).take(SHOWN_AGENTS).collect();
+    let key = if running.wants_key { " -H \"Authorization: Bearer $METACLAW_KEY\"" } else { "" };
+    for id in if named.is_empty() { vec![AgentId::Default] } else { named } {
+        let header = if id == AgentId::Default { String::new() } else { format!(" -H 'X-Agent-Id: {id}'") };
+        let body = r#"{"messages":[{"role":"user","content":"What should I check before I trust a source?"}]}"#;
+        output::line(format_args!("  curl -s {url}/chat/completions{header}{key} -d '{body}'"));
+    }
+    output::line("");
+}
+
+fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter such as `info` or `agents=debug`"))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    subscriber.try_init().map_err(|e| anyhow::anyhow!(e))
+}
+
+fn private_folder(home: &Path) -> anyhow::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
+    made.with_context(|| format!("the home folder {} cannot be made", home.display()))
+}
+
+/// `metaclaw start --daemon`: starts this program again without a terminal and waits until it serves.
+pub(crate) fn in_background(args: &StartArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
+    if let Ok(running) = Running::find(&paths.home, None) {
+        bail!("a host is running on this home already, at {} (process {})", running.address, running.pid);
+    }
+    private_folder(&paths.home)?;
+    let log = args.log_file.clone().unwrap_or_else(|| paths.home.join("host.log"));
+    let out = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).with_context(|| format!("the log {} cannot be opened", log.display()))?;
+    let without_daemon = std::env::args_os().skip(1).filter(|a| a != "--daemon");
+    let mut words = Vec::new();
+    let mut skip = false;
+    for word in without_daemon {
+        let text = word.to_string_lossy();
+        if std::mem::take(&mut skip) || text.starts_with("--log-file=") {
+            continue;
+        }
+        match &*text {
+            "--log-file" => skip = true,
+            _ => words.push(word),
+        }
+    }
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(out.try_clone()?)
+        .stderr(out)
+        .process_group(0)
+        .spawn()
+        .context("the background host could not be started")?;
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("the background host ended at once ({status}); its last words are in {}", log.display());
+        }
+        if let Some(running) = Running::find(&paths.home, None).ok().filter(|r| r.pid == child.id()) {
+            match json {
+                true => output::json(&running),
+                false => output::line(format_args!("running in the background: http://{} (process {}, log {})", running.address, running.pid, log.display())),
+            }
+            return Ok(());
+        }
+        if began.elapsed() > DAEMON_TIMEOUT {
+            bail!("the background host (process {}) does not serve after {} s: see {}", child.id(), DAEMON_TIMEOUT.as_secs(), log.display());
+        }
+        #[expect(clippy::disallowed_methods, reason = "another process is waited for, from a plain thread")]
+        std::thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,92 @@
+//! From configuration to parts: the only place that knows every concrete type. What blocks (compiling modules, loading a
+//! model) happens here, before the runtime serves anybody.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use agents::{AgentParts, Backend, Embedded};
+use anyhow::Context;
+use config::{AgentConfig, Config, ModuleRef, UpstreamConfig, UpstreamKind};
+use domain::AgentId;
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, Module};
+use skills::{SkillTree, TreeOptions};
+use upstream::{HttpUpstream, Settings};
+
+/// Everything that can be made without the runtime.
+pub(crate) struct Parts {
+    pub(crate) engine: Engine,
+    pub(crate) skills: Arc<SkillTree>,
+    pub(crate) upstreams: HashMap<String, Backend>,
+    pub(crate) default: AgentParts,
+    pub(crate) named: Vec<AgentParts>,
+    /// Agents that cannot be served, and why.
+    pub(crate) problems: Vec<String>,
+}
+
+/// No module is larger; the engine checks this too, but only once the bytes are in memory.
+const MAX_MODULE: u64 = 32 << 20;
+
+/// Makes the parts.
+pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
+    let engine = Engine::new(EngineOptions::default())?;
+    let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
+    let upstreams = upstreams(config)?;
+    let mut problems = Vec::new();
+    let mut agent = |id: &AgentId, config: &Arc<AgentConfig>| {
+        let policy = agent_policy(&engine, config).map_err(|error| {
+            problems.push(format!("agent `{id}` is not served: {error:#}"));
+            format!("{error:#}").into()
+        });
+        AgentParts { id: id.clone(), config: config.clone(), policy }
+    };
+    let default = agent(&AgentId::Default, &config.agent(&AgentId::Default));
+    let named = config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect();
+    Ok(Parts { engine, skills, upstreams, default, named, problems })
+}
+
+/// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one.
+fn agent_policy(engine: &Engine, config: &AgentConfig) -> anyhow::Result<Arc<AgentPolicy>> {
+    let settings = &config.policy;
+    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| load_module(engine, m, &settings.config_json)).transpose();
+    engine.check_builtin_config(&settings.builtin_json)?;
+    let parts = AgentPolicyParts {
+        route: load(&settings.hooks.route)?,
+        select: load(&settings.hooks.select)?,
+        filter: load(&settings.hooks.filter)?,
+        config: settings.config_json.as_str().into(),
+        builtin_config: settings.builtin_json.as_str().into(),
+        builtin_filters_after_failure: settings.on_filter_failure == config::FilterFailure::Builtin,
+        limits: settings.limits,
+    };
+    Ok(Arc::new(AgentPolicy::new(engine, parts)))
+}
+
+fn load_module(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyhow::Result<Arc<Module>> {
+    let what = || format!("policy module {}", module.path.display());
+    let file = File::open(&module.path).with_context(what)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_MODULE + 1).read_to_end(&mut bytes).with_context(what)?;
+    engine.load(&bytes, module.sha256, config_json).with_context(what)
+}
+
+fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
+    config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), backend(upstream, &config.home)?))).collect()
+}
+
+fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
+    match &upstream.kind {
+        UpstreamKind::Http { base, api_key, .. } => {
+            let settings = Settings { name: &upstream.name, base: base.as_str(), api_key: api_key.as_ref() };
+            Ok(Backend::Http(HttpUpstream::new(&settings)?))
+        }
+        UpstreamKind::Embedded { model } => {
+            let path = crate::commands::models::locate(home, model.as_deref())?;
+            let model = local_model::Model::load(&path)?;
+            let engine = local_model::Engine::start(Arc::new(model), &local_model::EngineOptions::default())?;
+            Ok(Backend::Embedded(Embedded::new(engine)))
+        }
+    }
+}

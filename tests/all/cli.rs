@@ -1,0 +1,67 @@
+//! The command as a person or a script meets it.
+
+use tests::{Home, Upstream};
+
+#[tokio::test]
+async fn start_status_stop_in_the_background() {
+    let upstream = Upstream::echo().await;
+    let home = Home::with(&upstream, "");
+    let (code, _, err) = home.run(&["status"]);
+    assert_eq!(code, 69, "{err}");
+    assert!(err.contains("metaclaw start"), "{err}");
+    let (code, out, err) = home.run(&["start", "--daemon", "--port", "0", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let started: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let (code, out, _) = home.run(&["status", "--json"]);
+    let status: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &status["running"]["pid"], &status["state"]["ready"]), (0, &started["pid"], &true.into()));
+    let (code, out, _) = home.run(&["chat", "--agent", "helper", "are you there?"]);
+    assert_eq!((code, out.as_str()), (0, "echo: are you there?\n"));
+    assert_eq!(home.run(&["start", "--daemon", "--port", "0"]).0, 1, "one host for a home");
+    assert_eq!(home.run(&["start", "--port", "0"]).0, 75, "one host for a home");
+    assert_eq!(home.run(&["stop"]).0, 0);
+    assert_eq!(home.run(&["status"]).0, 69);
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_reported_whole_and_nothing_starts() {
+    let home = Home::new();
+    home.config("modee: rl\nproxy: { port: 99999999, host: 0.0.0.0 }\nllm: { provider: custom, api_base: \"nonsense\" }\nagents: { ../x: {}, _shared: {} }\n");
+    let (code, out, err) = home.run(&["start"]);
+    assert_eq!((code, out.as_str()), (64, ""));
+    for part in ["modee", "`mode`", "proxy.port", "proxy.host", "llm.api_base", "../x", "_shared"] {
+        assert!(err.contains(part), "{part} is missing in: {err}");
+    }
+    assert!(!home.path().join("state").exists());
+}
+
+#[test]
+fn agents_are_added_shown_and_removed() {
+    let home = Home::new();
+    home.config("# mine\nllm: { provider: embedded }\n");
+    let (code, out, err) = home.run(&["agents", "add", "Researcher", "--mode", "rl"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (_, out, _) = home.run(&["agents", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(list[1]["agent"], "researcher");
+    assert_eq!(list[1]["mode"], "rl");
+    let (_, out, _) = home.run(&["agents", "show", "researcher"]);
+    assert!(out.contains("rl"), "{out}");
+    assert_ne!(home.run(&["agents", "add", "researcher"]).0, 0, "twice");
+    assert_ne!(home.run(&["agents", "add", "../x"]).0, 0);
+    assert_eq!(home.run(&["agents", "remove", "researcher"]).0, 0);
+    let (_, out, _) = home.run(&["agents", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(list.as_array().unwrap().len(), 1);
+    assert!(std::fs::read_to_string(home.path().join("config.yaml")).unwrap().contains("# mine"));
+}
+
+#[test]
+fn every_command_explains_itself() {
+    let home = Home::new();
+    for words in [&[][..], &["start"], &["stop"], &["status"], &["agents"], &["skills"], &["models"], &["config"], &["chat"]] {
+        let (code, out, _) = home.run(&[words, &["--help"]].concat());
+        assert_eq!(code, 0, "{words:?}");
+        assert!(out.contains("Usage:") && out.len() > 200, "{words:?}: {out}");
+    }
+}

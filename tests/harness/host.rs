@@ -1,0 +1,123 @@
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{Home, Turn, metaclaw};
+
+/// A running host.
+pub struct Host {
+    child: Child,
+    address: SocketAddr,
+    _home: Home,
+    /// Keeps its connections.
+    pub client: reqwest::Client,
+}
+
+impl Host {
+    pub(crate) async fn start(home: &Home, words: &[&str]) -> Self {
+        let mut child = command(home.path(), &["start", "--port", "0", "--json"])
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let Some(Ok(line)) = lines.next() else {
+            let mut why = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+            panic!("the host did not start: {why}");
+        };
+        // Its log goes to the test's own output, so that it never blocks on a full pipe.
+        let mut log = child.stderr.take().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
+        let greeting: serde_json::Value = serde_json::from_str(&line).unwrap();
+        // A second install is refused, harmlessly.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        Host { child, address: greeting["address"].as_str().unwrap().parse().unwrap(), client, _home: home.clone() }
+    }
+
+    /// `http://ADDRESS` + `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A turn with this user message; add headers, then send it.
+    pub fn say(&self, text: &str) -> Turn<'_> {
+        Turn::new(self, text)
+    }
+
+    /// Gets a path as JSON.
+    pub async fn get(&self, path: &str) -> serde_json::Value {
+        let bytes = self.client.get(self.url(path)).send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&bytes)))
+    }
+
+    /// Gets a path as text.
+    pub async fn text(&self, path: &str) -> String {
+        self.client.get(self.url(path)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// One counter of `/metrics`, by the beginning of its line; 0 when it is not there.
+    pub async fn metric(&self, line: &str) -> u64 {
+        let text = self.text("/metrics").await;
+        let found = text.lines().find_map(|l| l.strip_prefix(line)).map(|v| v.trim().parse::<f64>().unwrap());
+        found.unwrap_or(0.0) as u64
+    }
+
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.child.wait().unwrap()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // Nothing to do when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The command on a home, with an environment that holds nothing of the machine's.
+pub(crate) fn command(home: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(metaclaw());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", home).env("TEST_KEY", "sk-upstream-canary-7f3a");
+    command.env("METACLAW_LOG", std::env::var("METACLAW_LOG").unwrap_or_else(|_| "warn".into()));
+    command.arg("--home").arg(home).args(words).stdin(Stdio::null());
+    command
+}
+
+impl crate::Home {
+    /// Runs the command to its end: exit code, standard output, standard error.
+    pub fn run(&self, words: &[&str]) -> (i32, String, String) {
+        let out = command(self.path(), words).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+    }
+}

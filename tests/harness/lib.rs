@@ -1,0 +1,67 @@
+//! What black-box tests stand on: the real binary with a home of its own on a free port, and a scripted upstream that writes
+//! down what reaches it.
+
+mod home;
+mod host;
+mod turn;
+mod upstream;
+
+pub use home::Home;
+pub use host::Host;
+pub use turn::{Answer, Turn};
+pub use upstream::{Reply, Seen, Upstream};
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// The project's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Cargo's output folder, wherever it is.
+pub fn target() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    this.ancestors().find(|p| p.file_name().is_some_and(|n| n == "release" || n == "debug")).unwrap().parent().unwrap().to_owned()
+}
+
+/// The `metaclaw` command, built if need be: a test never meets an old one.
+pub fn metaclaw() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let status = Command::new(env!("CARGO")).args(["build", "--release", "-p", "metaclaw"]).current_dir(root()).status();
+        assert!(status.unwrap().success(), "metaclaw does not build");
+        target().join("release/metaclaw")
+    };
+    BUILT.get_or_init(build).clone()
+}
+
+/// A guest crate as a component, built once a run.
+pub fn guest(crate_dir: &str) -> PathBuf {
+    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _one_at_a_time = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
+    let dir = root().join(crate_dir);
+    let out = target().join("guests").join(format!("{}.wasm", crate_dir.replace('/', "-")));
+    std::fs::create_dir_all(out.parent().unwrap()).unwrap();
+    let status = Command::new(env!("CARGO"))
+        .args(["run", "--release", "--quiet", "-p", "policy-build", "--"])
+        .args([&dir, &out])
+        .current_dir(root())
+        .status();
+    assert!(status.unwrap().success(), "{crate_dir} does not build");
+    out
+}
+
+/// Waits until `ready` gives something, at most ten seconds.
+pub async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(value) = ready().await {
+            return value;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "still not so after 10 s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

@@ -1,0 +1,144 @@
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Response};
+use axum::routing::post;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+/// An upstream whose words are fixed, and which writes down what reaches it.
+pub struct Upstream {
+    address: std::net::SocketAddr,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    server: tokio::task::JoinHandle<()>,
+}
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Headers.
+    pub headers: HeaderMap,
+    /// The bytes.
+    pub raw: Bytes,
+    /// The bytes, read.
+    pub body: Value,
+}
+
+/// What the upstream answers.
+pub enum Reply {
+    /// These words, streamed word by word when a stream was asked for.
+    Words(String),
+    /// This status and body.
+    Status(u16, String),
+    /// These bytes, each piece in a frame of its own as it comes; the stream ends when the sender is dropped, and breaks
+    /// off on an `Err`.
+    Pieces(&'static str, mpsc::Receiver<Result<Bytes, std::io::Error>>),
+}
+
+type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
+
+#[derive(Clone)]
+struct Shared {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    script: Script,
+}
+
+impl Upstream {
+    /// Answers every request with its user's last words behind `echo: `.
+    pub async fn echo() -> Self {
+        Self::scripted(|seen| Reply::Words(format!("echo: {}", seen.user()))).await
+    }
+
+    /// Answers as `script` says.
+    pub async fn scripted(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let shared = Shared { seen: seen.clone(), script: Arc::new(script) };
+        let router = Router::new().route("/v1/chat/completions", post(answer)).with_state(shared);
+        let server = tokio::spawn(async move {
+            axum::serve(socket, router.layer(axum::extract::DefaultBodyLimit::disable())).await.unwrap_or_else(|e: std::io::Error| panic!("{e}"))
+        });
+        Upstream { address, seen, server }
+    }
+
+    /// Its base address.
+    pub fn base(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Every request so far.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The last request.
+    pub fn last(&self) -> Seen {
+        self.seen.lock().unwrap().last().expect("nothing has arrived").clone()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl Seen {
+    /// The text of the last user message.
+    pub fn user(&self) -> String {
+        let messages = self.body["messages"].as_array().cloned().unwrap_or_default();
+        messages.iter().rev().find(|m| m["role"] == "user").and_then(|m| m["content"].as_str()).unwrap_or_default().into()
+    }
+
+    /// The text of the first system message.
+    pub fn system(&self) -> String {
+        let messages = self.body["messages"].as_array().cloned().unwrap_or_default();
+        messages.iter().find(|m| m["role"] == "system").and_then(|m| m["content"].as_str()).unwrap_or_default().into()
+    }
+}
+
+async fn answer(State(shared): State<Shared>, headers: HeaderMap, raw: Bytes) -> Response<Body> {
+    let seen = Seen { headers, body: serde_json::from_slice(&raw).unwrap_or(Value::Null), raw };
+    shared.seen.lock().unwrap().push(seen.clone());
+    let respond = |status: u16, kind: &str, body: Body| Response::builder().status(status).header("content-type", kind).body(body).unwrap();
+    match (shared.script)(&seen) {
+        Reply::Status(status, body) => respond(status, "application/json", body.into()),
+        Reply::Words(words) if seen.body["stream"] == true => {
+            let events: Vec<Result<Bytes, Infallible>> = events(&seen.body, &words).into_iter().map(Ok).collect();
+            respond(200, "text/event-stream", Body::from_stream(stream::iter(events)))
+        }
+        Reply::Words(words) => respond(200, "application/json", completion(&words).to_string().into()),
+        Reply::Pieces(kind, pieces) => {
+            let stream = stream::unfold(pieces, |mut pieces| async { pieces.recv().await.map(|p| (p, pieces)) });
+            respond(200, kind, Body::from_stream(stream))
+        }
+    }
+}
+
+fn completion(words: &str) -> Value {
+    json!({
+        "id": "chatcmpl-up", "object": "chat.completion", "created": 1, "model": "test-model",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": words}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
+    })
+}
+
+fn events(body: &Value, words: &str) -> Vec<Bytes> {
+    let chunk = |delta: Value, finish: Value| {
+        json!({"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "test-model",
+               "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    };
+    let mut chunks = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+    chunks.extend(words.split_inclusive(' ').map(|w| chunk(json!({"content": w}), Value::Null)));
+    chunks.push(chunk(json!({}), "stop".into()));
+    if body["stream_options"]["include_usage"] == true {
+        chunks.push(json!({"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "test-model", "choices": [],
+                           "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}}));
+    }
+    chunks.iter().map(|c| Bytes::from(format!("data: {c}\n\n"))).chain([Bytes::from("data: [DONE]\n\n")]).collect()
+}
