@@ -58,8 +58,8 @@ impl FromStr for Digest {
         }
         let mut out = [0; 32];
         for (byte, pair) in out.iter_mut().zip(hex.chunks_exact(2)) {
-            let nibble = |c: u8| (c as char).to_digit(16).ok_or_else(bad);
-            *byte = (nibble(pair[0])? << 4 | nibble(pair[1])?) as u8;
+            let nibble = |c: u8| char::from(c).to_digit(16).and_then(|n| u8::try_from(n).ok()).ok_or_else(bad);
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
         }
         Ok(Digest(out))
     }

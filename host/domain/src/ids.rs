@@ -211,7 +211,8 @@ mod tests {
         check("_shared", Err(InvalidAgentName::Start('_')));
         check("_default", Err(InvalidAgentName::Start('_')));
         check("-x", Err(InvalidAgentName::Start('-')));
-        for hostile in ["../x", "a/b", "a\\b", "a.b", "a b", "a\0b", "é", "ａ", "a\u{202e}b", "a%2e", "a,b", "\u{17f}", "\u{212a}"]
+        for hostile in
+            ["../x", "a/b", "a\\b", "a.b", "a b", "a\0b", "é", "ａ", "a\u{202e}b", "a%2e", "a,b", "\u{17f}", "\u{212a}"]
         {
             assert!(matches!(hostile.parse::<AgentName>(), Err(InvalidAgentName::Character(_))), "{hostile:?}");
         }

@@ -23,7 +23,7 @@ struct Whole<'a> {
     #[serde(borrow, default)]
     choices: Vec<WholeChoice<'a>>,
     #[serde(default)]
-    usage: Option<WireUsage>,
+    usage: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -41,14 +41,6 @@ struct WholeMessage<'a> {
 }
 
 #[derive(Deserialize)]
-struct WireUsage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-}
-
-#[derive(Deserialize)]
 struct Chunk {
     #[serde(default)]
     id: Value,
@@ -57,7 +49,7 @@ struct Chunk {
     #[serde(default)]
     model: Value,
     #[serde(default)]
-    choices: Vec<ChunkChoice>,
+    choices: Option<Vec<ChunkChoice>>,
     #[serde(default)]
     usage: Option<Value>,
 }
@@ -67,7 +59,7 @@ struct ChunkChoice {
     #[serde(default)]
     index: u64,
     #[serde(default)]
-    delta: Map<String, Value>,
+    delta: Option<Map<String, Value>>,
     #[serde(default)]
     finish_reason: Option<String>,
 }
@@ -91,7 +83,7 @@ impl Answer {
         Some(Answer {
             text: content.map(|c| content_text(c.get()).into_owned()).unwrap_or_default(),
             finish_reason: first.finish_reason.unwrap_or_default(),
-            usage: whole.usage.map(usage),
+            usage: whole.usage.as_ref().and_then(usage),
             json: body.clone(),
         })
     }
@@ -102,7 +94,7 @@ impl Answer {
         for data in events(raw) {
             let Ok(chunk) = serde_json::from_slice::<Chunk>(data) else { continue };
             counted = chunk.usage.filter(Value::is_object).or(counted);
-            for piece in chunk.choices.into_iter().filter(|c| c.index < MAX_INDEX) {
+            for piece in chunk.choices.into_iter().flatten().filter(|c| c.index < MAX_INDEX) {
                 let index = usize::try_from(piece.index).ok()?;
                 if choices.len() <= index {
                     choices.resize_with(index + 1, Choice::default);
@@ -114,9 +106,10 @@ impl Answer {
         let (id, created, model) = head?;
         let text = choices.first().and_then(|c| c.message.get("content")?.as_str()).unwrap_or_default().to_owned();
         let finish_reason = choices.first().and_then(|c| c.finish_reason.clone()).unwrap_or_default();
-        let usage = counted.as_ref().and_then(|u| WireUsage::deserialize(u).ok()).map(usage);
+        let usage = counted.as_ref().and_then(usage);
         let choices: Vec<_> = choices.into_iter().enumerate().map(|(i, c)| c.into_json(i)).collect();
-        let mut whole = json!({"id": id, "object": "chat.completion", "created": created, "model": model, "choices": choices});
+        let mut whole =
+            json!({"id": id, "object": "chat.completion", "created": created, "model": model, "choices": choices});
         if let (Some(counted), Some(object)) = (counted, whole.as_object_mut()) {
             object.insert("usage".into(), counted);
         }
@@ -127,7 +120,7 @@ impl Answer {
 impl Choice {
     fn add(&mut self, piece: ChunkChoice) {
         self.finish_reason = piece.finish_reason.or(self.finish_reason.take());
-        for (key, value) in piece.delta {
+        for (key, value) in piece.delta.into_iter().flatten() {
             match (key.as_str(), value) {
                 (_, Value::Null) => {}
                 ("tool_calls", Value::Array(calls)) => calls.into_iter().for_each(|c| self.add_call(c)),
@@ -171,8 +164,10 @@ impl Choice {
     }
 }
 
-fn usage(wire: WireUsage) -> Usage {
-    Usage { prompt: wire.prompt_tokens, completion: wire.completion_tokens }
+/// What is not counted, or not as a number, counts as 0.
+fn usage(wire: &Value) -> Option<Usage> {
+    let count = |name: &str| wire[name].as_u64().unwrap_or(0);
+    wire.is_object().then(|| Usage { prompt: count("prompt_tokens"), completion: count("completion_tokens") })
 }
 
 /// The `data` of each event, `[DONE]` left out. Chat streams never break one JSON object over several `data` lines.
@@ -188,7 +183,12 @@ mod tests {
     use super::*;
 
     fn stream(chunks: &[&str]) -> Vec<u8> {
-        chunks.iter().map(|c| format!("data: {c}\r\n\r\n")).chain(["data: [DONE]\n\n".into()]).collect::<String>().into()
+        chunks
+            .iter()
+            .map(|c| format!("data: {c}\r\n\r\n"))
+            .chain(["data: [DONE]\n\n".into()])
+            .collect::<String>()
+            .into()
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
             r#"{"id":"c1","choices":[{"index":0,"delta":{"content":"lo"}},{"index":1,"delta":{"content":"x"}}]}"#,
             r#"{"id":"c1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"id":"t","type":"function","function":{"name":"read","arguments":"{\"a\""}}]}}]}"#,
             r#"{"id":"c1","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"arguments":":1}"}}]}}]}"#,
-            r#"{"id":"c1","choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}"#,
-            r#"{"id":"c1","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#,
+            r#"{"id":"c1","choices":[{"index":0,"delta":null,"finish_reason":"tool_calls"}]}"#,
+            r#"{"id":"c1","choices":null,"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#,
         ]);
         let answer = Answer::from_stream(&raw).unwrap();
         assert_eq!((answer.text.as_str(), answer.finish_reason.as_str()), ("Hello", "tool_calls"));
@@ -225,6 +225,10 @@ mod tests {
         let answer = Answer::from_json(&body).unwrap();
         assert_eq!((answer.text.as_str(), answer.finish_reason.as_str()), ("a\nb", "stop"));
         assert_eq!(answer.json, body);
+        let uncounted = Bytes::from_static(
+            br#"{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens":null,"completion_tokens":2}}"#,
+        );
+        assert_eq!(Answer::from_json(&uncounted).unwrap().usage, Some(Usage { prompt: 0, completion: 2 }));
         assert_eq!(Answer::from_json(&Bytes::from_static(b"{}")), None);
         assert_eq!(Answer::from_stream(b"data: [DONE]\n\n"), None);
     }

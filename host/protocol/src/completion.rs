@@ -130,10 +130,15 @@ mod tests {
     fn streamed_and_whole_say_the_same() {
         let head = CompletionHead { id: "chatcmpl-1".into(), created: 9, model: "m".into() };
         let usage = Usage { prompt: 4, completion: 2 };
-        let stream = [head.first_event(), head.text_event("a\n"), head.text_event("b"), head.last_events("stop", Some(usage))].concat();
+        let stream =
+            [head.first_event(), head.text_event("a\n"), head.text_event("b"), head.last_events("stop", Some(usage))]
+                .concat();
         let streamed = Answer::from_stream(&stream).unwrap();
         let whole = Answer::from_json(&head.whole("a\nb", "stop", usage)).unwrap();
-        assert_eq!((&streamed.text, &streamed.finish_reason, streamed.usage), (&whole.text, &whole.finish_reason, whole.usage));
+        assert_eq!(
+            (&streamed.text, &streamed.finish_reason, streamed.usage),
+            (&whole.text, &whole.finish_reason, whole.usage)
+        );
         assert!(stream.ends_with(b"data: [DONE]\n\n"));
     }
 }

@@ -10,6 +10,7 @@ mod message;
 mod request;
 mod scan;
 mod splice;
+mod value;
 mod watch;
 
 pub use answer::Answer;

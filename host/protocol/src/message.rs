@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde::Deserialize;
+use crate::value;
 
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,48 +40,26 @@ pub(crate) struct MessageSpan {
 const INTERNAL_BEGIN: &str = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
 
 impl Role {
-    pub(crate) fn of(raw: &[u8]) -> Self {
-        match raw {
-            br#""system""# | br#""developer""# => Role::System,
-            br#""user""# => Role::User,
-            br#""assistant""# => Role::Assistant,
-            br#""tool""# | br#""function""# => Role::Tool,
+    /// The role of this `role` value.
+    pub(crate) fn of(raw: &str) -> Self {
+        match value::string(raw).as_deref() {
+            Some("system" | "developer") => Role::System,
+            Some("user") => Role::User,
+            Some("assistant") => Role::Assistant,
+            Some("tool" | "function") => Role::Tool,
             _ => Role::Other,
         }
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    #[serde(borrow)]
-    Text(Cow<'a, str>),
-    Parts(Vec<Part<'a>>),
-    Other(serde::de::IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
-}
-
 /// Decodes a `content` value: a string, or a list of parts of which the texts count.
 pub(crate) fn content_text(raw: &str) -> Cow<'_, str> {
-    if let Some(plain) = raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')) {
-        if memchr::memchr(b'\\', plain.as_bytes()).is_none() {
-            return Cow::Borrowed(plain);
-        }
-        return serde_json::from_str::<String>(raw).map(Cow::Owned).unwrap_or_default();
+    if let Some(text) = value::string(raw) {
+        return text;
     }
-    match serde_json::from_str(raw) {
-        Ok(Content::Text(text)) => text,
-        Ok(Content::Parts(parts)) => {
-            let texts: Vec<_> = parts.into_iter().filter_map(|p| p.text).collect();
-            Cow::Owned(texts.join("\n"))
-        }
-        Ok(Content::Other(_)) | Err(_) => Cow::Borrowed(""),
-    }
+    let texts: Vec<_> =
+        value::elements(raw).into_iter().filter_map(|part| value::string(value::member(part, "text")?)).collect();
+    Cow::Owned(texts.join("\n"))
 }
 
 /// Whether a user message was written by the client's machinery rather than by the user.
@@ -98,11 +76,14 @@ mod tests {
         for (raw, text) in [
             (r#""plain""#, "plain"),
             (r#""a\n\u00e9""#, "a\né"),
-            (r#"[{"type":"text","text":"a"},{"type":"image_url","image_url":{}},{"type":"text","text":"b\"c"}]"#, "a\nb\"c"),
+            (
+                r#"[{"type":"text","text":"a"},{"type":"image_url","image_url":{}},{"type":"text","text":"b\"c"}]"#,
+                "a\nb\"c",
+            ),
             ("null", ""),
             ("[]", ""),
             ("{}", ""),
-            (r#""\ud800""#, ""),
+            (r#"[{"type":"text","text":"a","text":"b"},{"text":5},{"\u0074ext":"c"},"d"]"#, "b\nc"),
         ] {
             assert_eq!(content_text(raw), text, "{raw}");
         }

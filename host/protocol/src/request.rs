@@ -2,10 +2,10 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::Deserialize;
 
 use crate::message::{Message, MessageSpan, Role, content_text, is_internal};
 use crate::scan::{Entry, ScanError, Scanner};
+use crate::value;
 
 /// The body of a `POST /v1/chat/completions`, checked, with the places of what the host looks at.
 #[derive(Clone, Debug)]
@@ -30,7 +30,13 @@ pub(crate) struct Known {
 }
 
 /// MetaClaw's body fallbacks for the identity headers. They are the host's, so they never go upstream.
-pub(crate) const CLAIMS: [&str; 6] = ["session_id", "turn_type", "session_done", "memory_scope", "user_id", "workspace_id"];
+pub(crate) const CLAIMS: [&str; 6] =
+    ["session_id", "turn_type", "session_done", "memory_scope", "user_id", "workspace_id"];
+
+/// The most messages in a conversation.
+const MAX_MESSAGES: usize = 100_000;
+/// The most keys beside `messages`.
+const MAX_KEYS: usize = 1000;
 
 /// What the body itself says of its sender, each overridden by the header of that name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,21 +87,31 @@ impl ChatRequest {
         let mut messages_start = 0;
         let mut scanner = Scanner::new(&body);
         scanner.skip_space();
+        let mut twice = None;
         scanner.object(|s, key| {
             let start = s.position();
             let value = if &body[key.clone()] == br#""messages""# && s.next_byte() == b'[' {
                 messages.clear();
                 messages_start = start;
-                s.array(|s| message(s, &body).map(|m| messages.push(m)))?;
+                s.array(|s| {
+                    within("messages", messages.len(), MAX_MESSAGES)?;
+                    let index = messages.len();
+                    messages.push(message(s, &body, |key| twice = twice.or(Some((index, key))))?);
+                    Ok(())
+                })?;
                 start..s.position()
             } else {
                 s.skip_value()?
             };
+            within("keys", entries.len(), MAX_KEYS)?;
             entries.push(Entry { key, value });
             Ok(())
         })?;
         scanner.end()?;
         let known = Known::find(&body, &entries)?;
+        if let Some((index, key)) = twice {
+            return Err(RequestError::Duplicate(format!("messages[{index}].{key}")));
+        }
         let request = ChatRequest { body, entries, known, messages, messages_start };
         request.check_types()?;
         Ok(request)
@@ -124,8 +140,7 @@ impl ChatRequest {
     }
 
     pub(crate) fn raw(&self, span: &Range<usize>) -> &str {
-        // The whole body was checked to be UTF-8, and spans begin and end at ASCII characters.
-        str::from_utf8(&self.body[span.clone()]).unwrap_or_default()
+        raw(&self.body, span)
     }
 
     fn string(&self, span: &Range<usize>) -> Cow<'_, str> {
@@ -144,17 +159,8 @@ impl ChatRequest {
 
     /// Whether a stream must end with a usage chunk.
     pub fn include_usage(&self) -> bool {
-        #[derive(Deserialize)]
-        struct Options {
-            #[serde(default)]
-            include_usage: Option<bool>,
-        }
-        self.known
-            .stream_options
-            .as_ref()
-            .and_then(|o| serde_json::from_str::<Options>(self.raw(o)).ok())
-            .and_then(|o| o.include_usage)
-            .unwrap_or(false)
+        let options = self.known.stream_options.as_ref().map(|o| self.raw(o));
+        options.and_then(|o| value::member(o, "include_usage")) == Some("true")
     }
 
     /// How many messages there are; at least one.
@@ -168,8 +174,8 @@ impl ChatRequest {
     }
 
     /// Message `index` as the client wrote it, JSON.
-    pub fn raw_message(&self, index: usize) -> Option<&str> {
-        self.messages.get(index).map(|m| self.raw(&m.whole))
+    pub fn raw_message(&self, index: usize) -> Option<&[u8]> {
+        self.messages.get(index).map(|m| &self.body[m.whole.clone()])
     }
 
     /// Message `index`, decoded.
@@ -190,18 +196,9 @@ impl ChatRequest {
 
     /// The names of the offered functions.
     pub fn tool_names(&self) -> Vec<String> {
-        #[derive(Deserialize)]
-        struct Tool {
-            #[serde(default)]
-            function: Option<Function>,
-        }
-        #[derive(Deserialize)]
-        struct Function {
-            #[serde(default)]
-            name: String,
-        }
-        let tools = self.tools().and_then(|raw| serde_json::from_str::<Vec<Tool>>(raw).ok()).unwrap_or_default();
-        tools.into_iter().filter_map(|t| t.function).map(|f| f.name).collect()
+        let name = |tool| value::string(value::member(value::member(tool, "function")?, "name")?);
+        let tools = value::elements(self.tools().unwrap_or_default());
+        tools.into_iter().filter_map(name).map(Cow::into_owned).collect()
     }
 
     /// The `tools` value as the client wrote it.
@@ -213,7 +210,8 @@ impl ChatRequest {
     pub fn claims(&self) -> BodyClaims {
         let claim = |i: usize| {
             let raw = self.raw(self.known.claims[i].as_ref()?);
-            Some(if raw.starts_with('"') { content_text(raw).into_owned() } else { raw.to_owned() }).filter(|t| t != "null")
+            Some(if raw.starts_with('"') { content_text(raw).into_owned() } else { raw.to_owned() })
+                .filter(|t| t != "null")
         };
         BodyClaims {
             session_id: claim(0),
@@ -230,8 +228,7 @@ impl Known {
     fn find(body: &[u8], entries: &[Entry]) -> Result<Self, RequestError> {
         let mut known = Known::default();
         for entry in entries {
-            let raw = &body[entry.key.clone()];
-            let key = str::from_utf8(raw).map(content_text).unwrap_or_default();
+            let key = value::string(raw(body, &entry.key)).unwrap_or_default();
             let slot = match &*key {
                 "messages" => &mut known.messages,
                 "model" => &mut known.model,
@@ -251,25 +248,37 @@ impl Known {
     }
 }
 
-fn message(s: &mut Scanner<'_>, body: &[u8]) -> Result<MessageSpan, ScanError> {
+/// The text of a span. The whole body was checked to be UTF-8, and spans begin and end at ASCII characters.
+fn raw<'a>(body: &'a [u8], span: &Range<usize>) -> &'a str {
+    str::from_utf8(&body[span.clone()]).unwrap_or_default()
+}
+
+/// Each place that is remembered takes several times the few bytes that a client needs to ask for it.
+fn within(what: &'static str, have: usize, most: usize) -> Result<(), ScanError> {
+    if have < most { Ok(()) } else { Err(ScanError::TooMany { what, most }) }
+}
+
+/// Reads one message, and calls `twice` with a key that readers could differ on.
+fn message(s: &mut Scanner<'_>, body: &[u8], mut twice: impl FnMut(&'static str)) -> Result<MessageSpan, ScanError> {
     let start = s.position();
-    let (mut role, mut content, mut kind) = (None, None, Role::Other);
-    if s.next_byte() != b'{' {
-        s.skip_value()?;
-    } else {
+    let (mut role, mut content) = (None, None);
+    if s.next_byte() == b'{' {
         s.object(|s, key| {
-            let value = s.skip_value()?;
-            match &body[key] {
-                br#""role""# => {
-                    kind = Role::of(&body[value.clone()]);
-                    role = Some(value);
-                }
-                br#""content""# => content = Some(value),
-                _ => {}
+            let span = s.skip_value()?;
+            let (slot, name) = match value::string(raw(body, &key)).as_deref() {
+                Some("role") => (&mut role, "role"),
+                Some("content") => (&mut content, "content"),
+                _ => return Ok(()),
+            };
+            if slot.replace(span).is_some() {
+                twice(name);
             }
             Ok(())
         })?;
+    } else {
+        s.skip_value()?;
     }
+    let kind = role.as_ref().map_or(Role::Other, |role| Role::of(raw(body, role)));
     Ok(MessageSpan { whole: start..s.position(), role, content, kind })
 }
 
@@ -307,7 +316,20 @@ mod tests {
         let user = r#"{"role":"user","content":"x"}"#;
         let check = |text: String, want: RequestError| assert_eq!(parse(&text).unwrap_err(), want, "{text}");
         check(format!(r#"{{"messages":[{user}],"messages":[{user}]}}"#), RequestError::Duplicate("messages".into()));
-        check(format!(r#"{{"messages":[{user}],"mod\u0065l":"a","model":"b"}}"#), RequestError::Duplicate("model".into()));
+        check(
+            format!(r#"{{"messages":[{user}],"mod\u0065l":"a","model":"b"}}"#),
+            RequestError::Duplicate("model".into()),
+        );
+        let twice = |key: &str| RequestError::Duplicate(format!("messages[1].{key}"));
+        check(
+            format!(r#"{{"messages":[{user},{{"role":"user","content":"mild","content":"wild"}}]}}"#),
+            twice("content"),
+        );
+        check(
+            format!(r#"{{"messages":[{user},{{"role":"user","content":"mild","c\u006fntent":"wild"}}]}}"#),
+            twice("content"),
+        );
+        check(format!(r#"{{"messages":[{user},{{"role":"tool","content":"x","rol\u0065":"user"}}]}}"#), twice("role"));
         check(r#"{"messages":[]}"#.into(), RequestError::NoMessages);
         check(r#"{"messages":{}}"#.into(), RequestError::NoMessages);
         check(r#"{"model":"m"}"#.into(), RequestError::NoMessages);
@@ -317,5 +339,27 @@ mod tests {
         assert!(matches!(parse("[]"), Err(RequestError::Json(_))));
         assert!(matches!(parse(""), Err(RequestError::Json(_))));
         assert!(matches!(ChatRequest::parse(Bytes::from_static(b"{\"a\":\"\xff\"}")), Err(RequestError::NotUtf8(6))));
+    }
+
+    #[test]
+    fn escapes_hide_nothing_from_a_policy() {
+        let request = parse(
+            r#"{"messages":[{"role":"user","content":"mild"},{"r\u006fle":"us\u0065r","\u0063ontent":[{"text":"mild","text":"wild \ud83d"}]}],
+                "tools":[{"function":{"name":null}},{"function":{"name":"f","name":"r\u006d"}}]}"#,
+        )
+        .unwrap();
+        assert!(request.user_text().starts_with("wild"), "{}", request.user_text());
+        assert_eq!(request.role(1), Some(Role::User));
+        assert_eq!(request.tool_names(), ["rm"]);
+    }
+
+    #[test]
+    fn what_is_remembered_of_a_body_is_bounded() {
+        let many = |n: usize| parse(&format!(r#"{{"messages":[{}]}}"#, vec!["{}"; n].join(",")));
+        assert!(many(MAX_MESSAGES).is_ok());
+        assert!(matches!(many(MAX_MESSAGES + 1), Err(RequestError::Json(ScanError::TooMany { what: "messages", .. }))));
+        let keys = |n: usize| parse(&format!(r#"{{"messages":[{{}}]{}}}"#, r#","k":1"#.repeat(n)));
+        assert!(keys(MAX_KEYS - 1).is_ok());
+        assert!(matches!(keys(MAX_KEYS), Err(RequestError::Json(ScanError::TooMany { what: "keys", .. }))));
     }
 }

@@ -91,7 +91,10 @@ impl ChatRequest {
             None => {
                 // The object is not empty: it has `messages`.
                 let at = self.entries.first()?.key.start;
-                Some(Edit { at: at..at, with: vec![Bytes::from_static(br#""model":"#), json, Bytes::from_static(b",")] })
+                Some(Edit {
+                    at: at..at,
+                    with: vec![Bytes::from_static(br#""model":"#), json, Bytes::from_static(b",")],
+                })
             }
         }
     }
@@ -161,7 +164,12 @@ mod tests {
     fn only_the_change_changes() {
         let check = |body: &str, block, model, want: &str| assert_eq!(spliced(body, block, model), want);
         let user = r#"{"role":"user","content":"q"}"#;
-        check(&format!(r#"{{ "messages":[{user}], "n":1.00e0 }}"#), None, None, &format!(r#"{{ "messages":[{user}], "n":1.00e0 }}"#));
+        check(
+            &format!(r#"{{ "messages":[{user}], "n":1.00e0 }}"#),
+            None,
+            None,
+            &format!(r#"{{ "messages":[{user}], "n":1.00e0 }}"#),
+        );
         check(
             &format!(r#"{{"messages":[{{"role":"system","content":"be \"good\""}},{user}],"x":0.10}}"#),
             Some("a\n\"b\""),
@@ -169,7 +177,9 @@ mod tests {
             &format!(r#"{{"messages":[{{"role":"system","content":"be \"good\"\n\na\n\"b\""}},{user}],"x":0.10}}"#),
         );
         check(
-            &format!(r#"{{"messages":[{{"role":"developer","content":[{{"type":"text","text":"s","cache_control":{{"type":"ephemeral"}}}} ]}},{user}]}}"#),
+            &format!(
+                r#"{{"messages":[{{"role":"developer","content":[{{"type":"text","text":"s","cache_control":{{"type":"ephemeral"}}}} ]}},{user}]}}"#
+            ),
             Some("b"),
             None,
             &format!(
@@ -188,16 +198,38 @@ mod tests {
             None,
             &format!(r#"{{"messages":[{{"role":"system","content":"b"}}, {user}]}}"#),
         );
-        check(&format!(r#"{{"model":"a","messages":[{user}]}}"#), None, Some("b"), &format!(r#"{{"model":"b","messages":[{user}]}}"#));
-        check(&format!(r#"{{"messages":[{user}]}}"#), None, Some("b"), &format!(r#"{{"model":"b","messages":[{user}]}}"#));
         check(
-            &format!(r#"{{"session_id":"s","turn_type":"main","messages":[{user}],"user_id":1 , "x":[1] ,"session_done":true}}"#),
+            &format!(r#"{{"model":"a","messages":[{user}]}}"#),
+            None,
+            Some("b"),
+            &format!(r#"{{"model":"b","messages":[{user}]}}"#),
+        );
+        check(
+            &format!(r#"{{"messages":[{user}]}}"#),
+            None,
+            Some("b"),
+            &format!(r#"{{"model":"b","messages":[{user}]}}"#),
+        );
+        check(
+            &format!(
+                r#"{{"session_id":"s","turn_type":"main","messages":[{user}],"user_id":1 , "x":[1] ,"session_done":true}}"#
+            ),
             None,
             None,
             &format!(r#"{{"messages":[{user}] , "x":[1]}}"#),
         );
-        check(&format!(r#"{{"messages":[{user}],"session_id":"s"}}"#), None, Some("m"), &format!(r#"{{"model":"m","messages":[{user}]}}"#));
-        check(&format!(r#"{{"session_id":"s","messages":[{user}]}}"#), None, Some("m"), &format!(r#"{{"model":"m","messages":[{user}]}}"#));
+        check(
+            &format!(r#"{{"messages":[{user}],"session_id":"s"}}"#),
+            None,
+            Some("m"),
+            &format!(r#"{{"model":"m","messages":[{user}]}}"#),
+        );
+        check(
+            &format!(r#"{{"session_id":"s","messages":[{user}]}}"#),
+            None,
+            Some("m"),
+            &format!(r#"{{"model":"m","messages":[{user}]}}"#),
+        );
     }
 
     proptest! {
@@ -209,7 +241,7 @@ mod tests {
             messages.push(json!({"role": "user", "content": user}));
             let body = json!({"messages": messages, "temperature": 0.5}).to_string();
             let got: Value = serde_json::from_str(&spliced(&body, Some(&text), None)).unwrap();
-            let want = match &system { Some(s) => format!("{s}\n\n{text}"), None => text.clone() };
+            let want = match &system { Some(s) => format!("{s}\n\n{text}"), None => text };
             prop_assert_eq!(&got["messages"][0], &json!({"role": "system", "content": want}));
             prop_assert_eq!(&got["messages"][1], &json!({"role": "user", "content": user}));
             prop_assert_eq!(got["messages"].as_array().unwrap().len(), 2);

@@ -17,60 +17,44 @@ pub enum StreamEnd {
 pub struct StreamWatch {
     done: Finder<'static>,
     finish: Finder<'static>,
-    /// The last bytes of the chunk before, for marks that lie across a border.
+    /// The last bytes so far, for marks that lie across a border; never empty.
     carry: Vec<u8>,
     seen: StreamEnd,
-    at_event_start: bool,
 }
 
-const DONE: &[u8] = b"data: [DONE]";
-const DONE_TIGHT: &[u8] = b"data:[DONE]";
+const DONE: &[u8] = b"\ndata: [DONE]";
+const DONE_TIGHT: &[u8] = b"\ndata:[DONE]";
 const FINISH: &[u8] = br#""finish_reason""#;
-/// More than the longest mark with the white space that may follow it.
+/// More than the longest mark with the white space that may be in it.
 const CARRY: usize = 48;
 
 impl Default for StreamWatch {
     fn default() -> Self {
-        StreamWatch {
-            done: Finder::new(b"[DONE]"),
-            finish: Finder::new(FINISH),
-            carry: Vec::with_capacity(2 * CARRY),
-            seen: StreamEnd::Broken,
-            at_event_start: true,
-        }
+        let mut carry = Vec::with_capacity(2 * CARRY);
+        // A stream begins like what follows an event.
+        carry.extend_from_slice(b"\n\n");
+        StreamWatch { done: Finder::new(b"[DONE]"), finish: Finder::new(FINISH), carry, seen: StreamEnd::Broken }
     }
 }
 
 impl StreamWatch {
     /// Takes notice of the next bytes.
     pub fn push(&mut self, chunk: &[u8]) {
-        if let Some(last_two) = chunk.len().checked_sub(2).map(|n| &chunk[n..]) {
-            self.at_event_start = last_two == b"\n\n" || chunk.ends_with(b"\r\n\r\n");
-        }
         if self.seen == StreamEnd::Done {
             return;
         }
         // The border: what was left over, and as much of this chunk as could complete a mark.
-        if !self.carry.is_empty() {
-            let head = chunk.len().min(CARRY);
-            self.carry.extend_from_slice(&chunk[..head]);
-            let border = std::mem::take(&mut self.carry);
-            self.look(&border);
-            self.carry = border;
-        }
-        self.look(chunk);
-        let tail = chunk.len().min(CARRY);
-        if tail == CARRY {
-            self.carry.clear();
+        let mut border = std::mem::take(&mut self.carry);
+        border.extend_from_slice(&chunk[..chunk.len().min(CARRY)]);
+        self.look(&border);
+        if chunk.len() > CARRY {
+            self.look(chunk);
+            border.clear();
+            border.extend_from_slice(&chunk[chunk.len() - CARRY..]);
         } else {
-            let keep = self.carry.len().min(CARRY);
-            self.carry.drain(..self.carry.len() - keep);
-            if keep > 0 {
-                // A tiny chunk is already in the carry from the border search.
-                return;
-            }
+            border.drain(..border.len().saturating_sub(CARRY));
         }
-        self.carry.extend_from_slice(&chunk[chunk.len() - tail..]);
+        self.carry = border;
     }
 
     /// How the stream stands if it ends now.
@@ -78,31 +62,32 @@ impl StreamWatch {
         self.seen
     }
 
-    /// Whether the bytes so far end with a whole event, so that another may follow.
+    /// Whether the bytes so far end with a whole event, so that another may follow. Of no meaning after `[DONE]`.
     pub fn at_event_start(&self) -> bool {
-        self.at_event_start
+        self.carry.ends_with(b"\n\n") || self.carry.ends_with(b"\n\r\n")
     }
 
     fn look(&mut self, bytes: &[u8]) {
-        if self.done.find_iter(bytes).any(|at| is_done_line(bytes, at)) {
+        if self.done.find_iter(bytes).any(|at| is_done_line(&bytes[..at + 6])) {
             self.seen = StreamEnd::Done;
-        } else if self.seen == StreamEnd::Broken && self.finish.find_iter(bytes).any(|at| has_string_value(&bytes[at + FINISH.len()..])) {
+        } else if self.seen == StreamEnd::Broken
+            && self.finish.find_iter(bytes).any(|at| has_text_value(&bytes[at + FINISH.len()..]))
+        {
             self.seen = StreamEnd::Finished;
         }
     }
 }
 
-/// Whether `[DONE]` at `at` is a data line of its own and not text that a model wrote.
-fn is_done_line(bytes: &[u8], at: usize) -> bool {
-    let line = &bytes[..at + 6];
-    [DONE, DONE_TIGHT].iter().any(|mark| {
-        line.strip_suffix(*mark).is_some_and(|before| before.is_empty() || before.ends_with(b"\n"))
-    })
+/// Whether this ends with a data line of its own, and not with text that a model wrote. A line that begins where a chunk
+/// does is recognised with the border before it.
+fn is_done_line(upto: &[u8]) -> bool {
+    upto.ends_with(DONE) || upto.ends_with(DONE_TIGHT)
 }
 
-fn has_string_value(after_key: &[u8]) -> bool {
+/// Whether the value is a string that says something: some upstreams write `""` until the last chunk.
+fn has_text_value(after_key: &[u8]) -> bool {
     let mut rest = after_key.iter().filter(|b| !b.is_ascii_whitespace());
-    rest.next() == Some(&b':') && rest.next() == Some(&b'"')
+    rest.next() == Some(&b':') && rest.next() == Some(&b'"') && rest.next().is_some_and(|b| *b != b'"')
 }
 
 #[cfg(test)]
@@ -120,12 +105,19 @@ mod tests {
     const CASES: &[(&str, StreamEnd)] = &[
         ("", StreamEnd::Broken),
         ("data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":null}]}\n\n", StreamEnd::Broken),
-        ("data: {\"choices\":[{\"delta\":{\"content\":\"\\\"finish_reason\\\":\\\"stop\\\" data: [DONE]\"}}]}\n\n", StreamEnd::Broken),
+        (
+            "data: {\"choices\":[{\"delta\":{\"content\":\"\\\"finish_reason\\\":\\\"stop\\\" data: [DONE]\"}}]}\n\n",
+            StreamEnd::Broken,
+        ),
         ("data: {\"choices\":[{\"delta\":{\"content\":\"finish_reason\"}}]}\n\n", StreamEnd::Broken),
+        ("data: {\"choices\":[{\"delta\":{\"content\":\"a\"},\"finish_reason\":\"\"}]}\n\n", StreamEnd::Broken),
         ("data: {\"choices\":[{\"delta\":{},\"finish_reason\" : \"stop\"}]}\n\n", StreamEnd::Finished),
         ("data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n", StreamEnd::Done),
         ("data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\n\ndata:[DONE]", StreamEnd::Done),
-        ("data: {\"x\":\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"}\r\n\r\ndata: [DONE]\r\n\r\n", StreamEnd::Done),
+        (
+            "data: {\"x\":\"yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\"}\r\n\r\ndata: [DONE]\r\n\r\n",
+            StreamEnd::Done,
+        ),
     ];
 
     #[test]
@@ -133,6 +125,32 @@ mod tests {
         for (text, want) in CASES {
             assert_eq!(watch([text.as_bytes()]), *want, "{text}");
             assert_eq!(watch(text.as_bytes().chunks(1)), *want, "{text}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_model_are_no_mark_wherever_they_are_cut() {
+        let text = r#"data: {"choices":[{"delta":{"content":"it ends with data: [DONE]"}}]}"#;
+        for cut in 0..text.len() {
+            let (head, tail) = text.as_bytes().split_at(cut);
+            assert_eq!(watch([head, tail]), StreamEnd::Broken, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn knows_whether_an_event_may_follow() {
+        for (chunks, may) in [
+            (&[][..], true),
+            (&["data: a\n\n"], true),
+            (&["data: a\r\n\r\n"], true),
+            (&["data: a\n", "\n"], true),
+            (&["data: a\r\n", "\r\n"], true),
+            (&["data: a\n"], false),
+            (&["data: a\n\n", "d"], false),
+        ] {
+            let mut watch = StreamWatch::default();
+            chunks.iter().for_each(|c| watch.push(c.as_bytes()));
+            assert_eq!(watch.at_event_start(), may, "{chunks:?}");
         }
     }
 
