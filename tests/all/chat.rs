@@ -22,7 +22,13 @@ async fn the_upstream_gets_the_clients_bytes_but_for_model_and_skills() {
     let host = home.start().await;
     let body = r#"{ "model":"asked", "temperature":0.70, "messages":[{"role":"system","content":"S","cache_control":{"type":"ephemeral"}},
         {"role":"user","content":"please parse these dates"}], "x-unknown":[1.0, 1e2], "user_id":"u1" }"#;
-    let sent = host.client.post(host.url("/v1/chat/completions")).header("traceparent", "00-1-2-01").header("cookie", "c").header("x-user-id", "u").body(body);
+    let sent = host
+        .client
+        .post(host.url("/v1/chat/completions"))
+        .header("traceparent", "00-1-2-01")
+        .header("cookie", "c")
+        .header("x-user-id", "u")
+        .body(body);
     assert_eq!(sent.send().await.unwrap().status(), 200);
     let seen = upstream.last();
     let raw = String::from_utf8(seen.raw.to_vec()).unwrap();
@@ -37,7 +43,10 @@ async fn the_upstream_gets_the_clients_bytes_but_for_model_and_skills() {
     assert_eq!(seen.headers["traceparent"], "00-1-2-01");
     let mut names: Vec<_> = seen.headers.keys().map(|n| n.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["accept", "authorization", "content-length", "content-type", "host", "traceparent", "user-agent"]);
+    assert_eq!(
+        names,
+        ["accept", "authorization", "content-length", "content-type", "host", "traceparent", "user-agent"]
+    );
 }
 
 #[tokio::test]
@@ -52,7 +61,9 @@ async fn errors_have_openais_shape_and_mean_what_openclaw_takes_them_for() {
     })
     .await;
     let host = Home::with(&upstream, "proxy: { max_body: 1MiB }").start().await;
-    for (text, status, code) in [("401", 502, "upstream_credentials"), ("500", 502, "upstream_failed"), ("302", 502, "upstream_failed")] {
+    for (text, status, code) in
+        [("401", 502, "upstream_credentials"), ("500", 502, "upstream_failed"), ("302", 502, "upstream_failed")]
+    {
         let answer = host.say(text).send().await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{text}");
         assert_eq!(answer.json()["error"]["request_id"], answer.header("x-request-id"));
@@ -60,18 +71,30 @@ async fn errors_have_openais_shape_and_mean_what_openclaw_takes_them_for() {
     }
     for (text, status, message) in [("404", 404, "no such model"), ("429", 429, "slow down")] {
         let answer = host.say(text).send().await;
-        assert_eq!((answer.status, answer.json()["error"]["message"].as_str()), (status, Some(message)), "the upstream's own words");
+        assert_eq!(
+            (answer.status, answer.json()["error"]["message"].as_str()),
+            (status, Some(message)),
+            "the upstream's own words"
+        );
     }
     let post = async |body: String| {
         let response = host.client.post(host.url("/v1/chat/completions")).body(body).send().await.unwrap();
-        (response.status().as_u16(), serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap()["error"]["code"].clone())
+        (
+            response.status().as_u16(),
+            serde_json::from_str::<serde_json::Value>(&response.text().await.unwrap()).unwrap()["error"]["code"]
+                .clone(),
+        )
     };
     for (body, status, code) in [
         (String::new(), 400, "invalid_body"),
         ("{\"messages\":[".into(), 400, "invalid_body"),
         ("{\"messages\":[]}".into(), 400, "invalid_body"),
         ("[".repeat(100_000), 400, "invalid_body"),
-        (format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}", "a".repeat(1 << 20)), 413, "body_too_large"),
+        (
+            format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"{}\"}}]}}", "a".repeat(1 << 20)),
+            413,
+            "body_too_large",
+        ),
     ] {
         assert_eq!(post(body).await, (status, code.into()));
     }
@@ -111,13 +134,22 @@ async fn models_health_and_metrics_answer_without_a_key_and_turns_do_not() {
     assert_eq!(host.get("/healthz").await["ok"], true);
     assert_eq!(host.get("/readyz").await["ready"], true);
     assert_eq!(host.get("/v1/models").await["data"][0]["id"], "test-model");
-    for (key, status) in [(None, 401), (Some("Bearer wrong"), 401), (Some("Bearer mc-8f2kq93hzz7w1mcnv5t0x"), 401), (Some("Bearer mc-8f2kq93hzz7w1mcnv5t0"), 200)] {
+    for (key, status) in [
+        (None, 401),
+        (Some("Bearer wrong"), 401),
+        (Some("Bearer mc-8f2kq93hzz7w1mcnv5t0x"), 401),
+        (Some("Bearer mc-8f2kq93hzz7w1mcnv5t0"), 200),
+    ] {
         let turn = host.say("hi");
         let turn = if let Some(key) = key { turn.header("authorization", key) } else { turn };
         assert_eq!(turn.send().await.status, status, "{key:?}");
     }
     assert_eq!(upstream.seen().len(), 1);
-    assert_ne!(upstream.last().headers["authorization"], "Bearer mc-8f2kq93hzz7w1mcnv5t0", "the client's key is not the provider's");
+    assert_ne!(
+        upstream.last().headers["authorization"],
+        "Bearer mc-8f2kq93hzz7w1mcnv5t0",
+        "the client's key is not the provider's"
+    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The command as a person or a script meets it.
 
-use tests::{Home, Upstream};
+use tests::{Home, Reply, Upstream};
 
 #[tokio::test]
 async fn start_status_stop_in_the_background() {
@@ -23,10 +23,37 @@ async fn start_status_stop_in_the_background() {
     assert_eq!(home.run(&["status"]).0, 69);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn chat_reads_any_answer_and_lets_no_model_drive_the_terminal() {
+    let upstream = Upstream::scripted(|seen| {
+        if seen.user() == "whole" {
+            return Reply::Status(200, r#"{"choices":[{"message":{"content":"in one\u0007 piece"}}]}"#.into());
+        }
+        let (sender, pieces) = tokio::sync::mpsc::channel(1);
+        let stream = concat!(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"clear\\u001b[2J\"}}]}\r\n\r\n",
+            "data:{\"choices\":[{\"delta\":{\"content\":\"ed\"},\"finish_reason\":\"stop\"}]}\r\n\r\ndata: [DONE]\r\n\r\n",
+        );
+        sender.try_send(Ok(stream.into())).unwrap();
+        Reply::Pieces("text/event-stream", pieces)
+    })
+    .await;
+    // The module of the other agent is not pinned, as while one writes it.
+    let home = Home::with(&upstream, "agents: { other: { policy: { module: \"policies/mine.wasm\" } } }\n");
+    let _host = home.start_with(&["--dev"]).await;
+    for (text, words) in [("streamed", "clear[2Jed\n"), ("whole", "in one piece\n")] {
+        let (code, out, err) = home.run(&["chat", text]);
+        assert_eq!((code, out.as_str()), (0, words), "{err}");
+    }
+    let (code, _, err) = home.run(&["skills", "list"]);
+    assert_eq!(code, 0, "{err}");
+}
+
 #[tokio::test]
 async fn a_bad_configuration_is_reported_whole_and_nothing_starts() {
     let home = Home::new();
     home.config("modee: rl\nproxy: { port: 99999999, host: 0.0.0.0 }\nllm: { provider: custom, api_base: \"nonsense\" }\nagents: { ../x: {}, _shared: {} }\n");
+    assert_eq!(home.run(&["start", "--daemon"]).0, 64, "said here, not in a log");
     let (code, out, err) = home.run(&["start"]);
     assert_eq!((code, out.as_str()), (64, ""));
     for part in ["modee", "`mode`", "proxy.port", "proxy.host", "llm.api_base", "../x", "_shared"] {
@@ -59,7 +86,9 @@ fn agents_are_added_shown_and_removed() {
 #[test]
 fn every_command_explains_itself() {
     let home = Home::new();
-    for words in [&[][..], &["start"], &["stop"], &["status"], &["agents"], &["skills"], &["models"], &["config"], &["chat"]] {
+    for words in
+        [&[][..], &["start"], &["stop"], &["status"], &["agents"], &["skills"], &["models"], &["config"], &["chat"]]
+    {
         let (code, out, _) = home.run(&[words, &["--help"]].concat());
         assert_eq!(code, 0, "{words:?}");
         assert!(out.contains("Usage:") && out.len() > 200, "{words:?}: {out}");

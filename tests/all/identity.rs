@@ -52,7 +52,10 @@ async fn two_agents_share_nothing_over_two_thousand_turns() {
             state["sample"].is_object().then_some(state)
         })
         .await;
-        assert_eq!((&state["agent"], &state["session"]), (&Value::from(["alpha", "beta"][i % 2]), &Value::from(session.as_str())));
+        assert_eq!(
+            (&state["agent"], &state["session"]),
+            (&Value::from(["alpha", "beta"][i % 2]), &Value::from(session.as_str()))
+        );
     }
     assert!(host.stop().success());
     let store = store::Store::open(&home.path().join("state"), store::StoreOptions::default()).await.unwrap();
@@ -61,7 +64,10 @@ async fn two_agents_share_nothing_over_two_thousand_turns() {
         let agent = domain::AgentId::Named(agent.parse().unwrap());
         let samples = store.samples(&agent, 5000).await.unwrap();
         assert_eq!(samples.len(), 1000);
-        assert!(samples.iter().all(|s| s.sample.agent == agent && ids.insert(s.sample.turn)), "a sample in two buffers");
+        assert!(
+            samples.iter().all(|s| s.sample.agent == agent && ids.insert(s.sample.turn)),
+            "a sample in two buffers"
+        );
         let sessions = store.sessions(&agent, 100).await.unwrap();
         assert_eq!(sessions.len(), 25);
         assert!(sessions.iter().all(|s| s.turns == 40 && s.ended.is_some()), "{sessions:?}");
@@ -106,11 +112,14 @@ async fn every_kind_of_agent_id_has_its_decided_outcome() {
     }
     let twice = host.say("hi").agent("a").agent("b").send().await;
     assert_eq!((twice.status, twice.code().as_str()), (400, "ambiguous_header"));
-    for (name, value) in [("x-session-id", "a".repeat(300)), ("x-turn-type", "both".into()), ("x-user-id", "u".repeat(300))] {
+    for (name, value) in
+        [("x-session-id", "a".repeat(300)), ("x-turn-type", "both".into()), ("x-user-id", "u".repeat(300))]
+    {
         let answer = host.say("hi").header(name, &value).send().await;
         assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_identity"), "{name}");
     }
-    let mut folders: Vec<_> = std::fs::read_dir(home.path().join("skills")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut folders: Vec<_> =
+        std::fs::read_dir(home.path().join("skills")).unwrap().map(|e| e.unwrap().file_name()).collect();
     folders.sort();
     assert_eq!(folders, ["_shared"], "no request makes a folder");
 }
@@ -157,7 +166,8 @@ async fn clients_without_headers_get_a_session_for_each_conversation() {
     let upstream = Upstream::echo().await;
     let host = Home::with(&upstream, "").start().await;
     let say = async |messages: &[(&str, &str)]| {
-        let list: Vec<Value> = messages.iter().map(|(role, text)| serde_json::json!({"role": role, "content": text})).collect();
+        let list: Vec<Value> =
+            messages.iter().map(|(role, text)| serde_json::json!({"role": role, "content": text})).collect();
         host.say("").with("messages", list.into()).send().await.header("x-metaclaw-session").to_owned()
     };
     let first = say(&[("user", "hello")]).await;

@@ -43,14 +43,21 @@ const HOMES: &[(&str, &[&str])] = &[
 
 #[test]
 fn dependencies_point_down_and_dangerous_ones_have_one_home() {
-    let out = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(tests::root()).output().unwrap();
+    let out = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(tests::root())
+        .output()
+        .unwrap();
     let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
     let layers: BTreeMap<&str, u8> = LAYERS.iter().copied().collect();
     let mut found = 0;
     for package in metadata["packages"].as_array().unwrap() {
         let name = package["name"].as_str().unwrap();
         let Some(layer) = layers.get(name) else {
-            assert!(["tests", "policy-build"].contains(&name), "`{name}` has no layer: add it to ARCHITECTURE.md and here");
+            assert!(
+                ["tests", "policy-build"].contains(&name),
+                "`{name}` has no layer: add it to ARCHITECTURE.md and here"
+            );
             continue;
         };
         found += 1;

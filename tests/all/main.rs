@@ -2,9 +2,12 @@
 
 mod chat;
 mod cli;
+mod embedded;
 mod identity;
 mod layering;
 mod policy;
+mod readme;
+mod sdk;
 mod shutdown;
 mod skills;
 mod streaming;

@@ -1,10 +1,15 @@
 //! Policies in the real host: what they decide shows, what they may not do does not happen, and how they fail is decided.
 
+use std::time::{Duration, Instant};
+
 use tests::{Home, Host, Upstream, guest};
 
 /// A host whose agent `own` has this guest with these settings, and whose other agents have the built-in policy.
 async fn host(upstream: &Upstream, module: &str, settings: &str, more: &str) -> (Home, Host) {
-    let home = Home::with(upstream, &format!("agents: {{ own: {{ {more} policy: {{ module: \"{module}\", config: {settings} }} }} }}\n"));
+    let home = Home::with(
+        upstream,
+        &format!("agents: {{ own: {{ {more} policy: {{ module: \"{module}\", config: {settings} }} }} }}\n"),
+    );
     home.skill("_shared", "file-tickets", "Use when filing tickets", "TICKETS");
     let host = home.start_with(&["--dev"]).await;
     (home, host)
@@ -51,17 +56,38 @@ async fn whatever_a_guest_does_its_turns_are_answered_and_others_are_not_touched
         ("problem", "policy_error"),
     ] {
         let (_home, host) = host(&upstream, module.to_str().unwrap(), &format!("{{ do: {behaviour} }}"), "").await;
-        let (hostile, neighbour) =
-            tokio::join!(host.say("filing tickets").agent("own").send(), host.say("filing tickets").agent("neighbour").send());
+        let (hostile, neighbour) = tokio::join!(
+            host.say("filing tickets").agent("own").send(),
+            host.say("filing tickets").agent("neighbour").send()
+        );
         assert_eq!((hostile.status, hostile.words().as_str()), (200, "echo: filing tickets"), "{behaviour}");
         let said = hostile.header("x-metaclaw-policy").to_owned();
         assert_eq!(said, format!("builtin; source=builtin; failed={class}"), "{behaviour}");
-        assert_eq!((neighbour.status, neighbour.header("x-metaclaw-policy")), (200, "builtin; source=builtin"), "{behaviour}");
+        assert_eq!(
+            (neighbour.status, neighbour.header("x-metaclaw-policy")),
+            (200, "builtin; source=builtin"),
+            "{behaviour}"
+        );
         assert!(upstream.last().system().contains("TICKETS"), "{behaviour}: the built-in chose");
         let counted = host.text("/metrics").await;
         assert!(counted.contains(&format!("class=\"{class}\"")), "{behaviour}: {counted}");
         assert_eq!(host.say("again").agent("own").send().await.status, 200, "{behaviour}");
     }
+}
+
+/// A filter that always uses up its time is many seconds behind soon. Only its own samples wait for it.
+#[tokio::test]
+async fn a_slow_filter_holds_up_nobody_elses_records() {
+    let upstream = Upstream::echo().await;
+    let module = guest("tests/guests/misbehaving");
+    let settings = "{ do: loop, in: filter }";
+    let (_home, host) = host(&upstream, module.to_str().unwrap(), settings, "mode: rl,").await;
+    futures_util::future::join_all((0..64).map(|_| host.say("hi").agent("own").send())).await;
+    let began = Instant::now();
+    let turn = host.say("hi").agent("neighbour").send().await.header("x-request-id").to_owned();
+    let recorded = async || (host.get(&format!("/v1/turns/{turn}")).await["outcome"] == "complete").then_some(());
+    tests::until("the neighbour's turn is recorded", recorded).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "it took {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -81,7 +107,8 @@ async fn a_module_that_cannot_be_had_takes_its_own_agent_out_of_service_only() {
         assert_eq!((own.status, own.code().as_str()), (503, "policy_unavailable"), "{policy}: {}", own.text);
         assert_eq!(host.say("hi").agent("other").send().await.status, 200, "{policy}");
     }
-    let home = Home::with(&upstream, &format!("agents: {{ own: {{ policy: {{ module: \"{}\" }} }} }}\n", module.display()));
+    let home =
+        Home::with(&upstream, &format!("agents: {{ own: {{ policy: {{ module: \"{}\" }} }} }}\n", module.display()));
     let (code, _, err) = home.run(&["start", "--port", "0"]);
     assert_eq!(code, 64, "outside --dev a module without `sha256` is refused: {err}");
     assert!(err.contains("sha256"), "{err}");
@@ -89,7 +116,10 @@ async fn a_module_that_cannot_be_had_takes_its_own_agent_out_of_service_only() {
 
 #[tokio::test]
 async fn the_sample_filter_decides_what_is_kept_and_why_not() {
-    let upstream = Upstream::scripted(|seen| tests::Reply::Words(if seen.user() == "say nothing" { "  ".into() } else { "words".into() })).await;
+    let upstream = Upstream::scripted(|seen| {
+        tests::Reply::Words(if seen.user() == "say nothing" { "  ".into() } else { "words".into() })
+    })
+    .await;
     let home = Home::with(&upstream, "agents: { learner: { mode: rl }, plain: { mode: skills_only } }\n");
     let host = home.start().await;
     for (agent, text, kind, want) in [

@@ -10,6 +10,7 @@ use domain::TurnId;
 use rustix::process::Signal;
 use tests::{Home, Reply, Upstream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 #[tokio::test]
 async fn a_stop_lets_streams_finish_and_takes_no_new_turns() {
@@ -17,17 +18,26 @@ async fn a_stop_lets_streams_finish_and_takes_no_new_turns() {
     let given = feeds.clone();
     let upstream = Upstream::scripted(move |_| {
         let (sender, pieces) = mpsc::channel(4);
-        sender.try_send(Ok(Bytes::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"))).unwrap();
+        sender
+            .try_send(Ok(Bytes::from("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n")))
+            .unwrap();
         given.lock().unwrap().push(sender);
         Reply::Pieces("text/event-stream", pieces)
     })
     .await;
     let host = Home::with(&upstream, "").start().await;
-    let begun = futures_util::future::join_all((0..50).map(|_| host.say("hi").with("stream", true.into()).begin())).await;
+    let begun =
+        futures_util::future::join_all((0..50).map(|_| host.say("hi").with("stream", true.into()).begin())).await;
     host.signal(Signal::TERM);
-    tests::until("the port is closed", async || tokio::net::TcpStream::connect(host.address()).await.is_err().then_some(())).await;
+    tests::until("the port is closed", async || {
+        tokio::net::TcpStream::connect(host.address()).await.is_err().then_some(())
+    })
+    .await;
     for feed in feeds.lock().unwrap().drain(..) {
-        feed.try_send(Ok("data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".into())).unwrap();
+        feed.try_send(Ok(
+            "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n".into(),
+        ))
+        .unwrap();
     }
     for response in begun {
         assert!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"), "every stream is whole");
@@ -46,10 +56,10 @@ async fn kill_nine_loses_and_doubles_no_acknowledged_sample() {
         let host = Arc::new(home.start().await);
         let before = acknowledged.lock().unwrap().len();
         let count = Arc::new(AtomicUsize::new(0));
-        let clients: Vec<_> = (0..4)
+        let mut clients: JoinSet<()> = (0..4)
             .map(|client| {
                 let (host, acknowledged, count) = (host.clone(), acknowledged.clone(), count.clone());
-                tokio::spawn(async move {
+                async move {
                     for n in 0.. {
                         let text = format!("round {round} client {client} turn {n}");
                         let sent = host.client.post(host.url("/v1/chat/completions"));
@@ -59,7 +69,9 @@ async fn kill_nine_loses_and_doubles_no_acknowledged_sample() {
                         let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
                         let Ok(_) = answer.bytes().await else { return };
                         loop {
-                            let Ok(state) = host.client.get(host.url(&format!("/v1/turns/{id}"))).send().await else { return };
+                            let Ok(state) = host.client.get(host.url(&format!("/v1/turns/{id}"))).send().await else {
+                                return;
+                            };
                             let Ok(state) = state.bytes().await else { return };
                             let state: serde_json::Value = serde_json::from_slice(&state).unwrap();
                             if state["sample"]["state"] == "captured" {
@@ -69,15 +81,18 @@ async fn kill_nine_loses_and_doubles_no_acknowledged_sample() {
                             }
                         }
                     }
-                })
+                }
             })
             .collect();
         // Another moment of the load each time.
         let wanted = 20 + 7 * round;
-        tests::until("samples are acknowledged", async || (count.load(Ordering::Relaxed) >= wanted).then_some(())).await;
+        tests::until("samples are acknowledged", async || (count.load(Ordering::Relaxed) >= wanted).then_some(()))
+            .await;
         host.signal(Signal::KILL);
-        for client in clients {
-            tokio::time::timeout(Duration::from_secs(20), client).await.expect("a client hangs").unwrap();
+        while let Some(client) =
+            tokio::time::timeout(Duration::from_secs(20), clients.join_next()).await.expect("a client hangs")
+        {
+            client.unwrap();
         }
         assert!(acknowledged.lock().unwrap().len() >= before + wanted);
         // Reaped here, so that the next host finds the state directory free.
@@ -87,7 +102,14 @@ async fn kill_nine_loses_and_doubles_no_acknowledged_sample() {
     store.check().await.unwrap();
     let mut kept = Vec::new();
     for agent in ["a", "b"] {
-        kept.extend(store.samples(&domain::AgentId::Named(agent.parse().unwrap()), 100_000).await.unwrap().iter().map(|s| s.sample.turn));
+        kept.extend(
+            store
+                .samples(&domain::AgentId::Named(agent.parse().unwrap()), 100_000)
+                .await
+                .unwrap()
+                .iter()
+                .map(|s| s.sample.turn),
+        );
     }
     store.close().await;
     let unique: HashSet<_> = kept.iter().collect();

@@ -16,7 +16,12 @@ async fn an_existing_metaclaw_home_works_unchanged() {
         upstream.base()
     );
     home.config(&config);
-    home.skill("", "debug-systematically", "Use when diagnosing a bug or unexpected error in code", "Reproduce it first.");
+    home.skill(
+        "",
+        "debug-systematically",
+        "Use when diagnosing a bug or unexpected error in code",
+        "Reproduce it first.",
+    );
     let host = home.start().await;
     let answer = host.say("there is a bug in my code, an unexpected error").send().await;
     assert_eq!((answer.status, answer.words().as_str()), (200, "echo: there is a bug in my code, an unexpected error"));
@@ -39,7 +44,10 @@ async fn own_skills_win_over_shared_ones_and_nothing_may_fit() {
     ] {
         host.say(text).agent(agent).system("You are kind.").send().await;
         let system = upstream.last().system();
-        assert!(system.starts_with("You are kind.") && system.contains(has) && !system.contains(has_not), "{agent} {text}: {system}");
+        assert!(
+            system.starts_with("You are kind.") && system.contains(has) && !system.contains(has_not),
+            "{agent} {text}: {system}"
+        );
     }
 }
 
@@ -59,7 +67,8 @@ async fn a_change_on_disk_is_in_the_next_prompts_within_a_second() {
         assert!(waited.is_ok(), "{what}");
     };
     within_a_second("added", &|s| s.contains("BY DATE")).await;
-    std::fs::write(&file, "---\nname: sort-invoices\ndescription: Use when invoices are sorted\n---\nBY AMOUNT\n").unwrap();
+    std::fs::write(&file, "---\nname: sort-invoices\ndescription: Use when invoices are sorted\n---\nBY AMOUNT\n")
+        .unwrap();
     within_a_second("edited", &|s| s.contains("BY AMOUNT") && !s.contains("BY DATE")).await;
     std::fs::write(&file, "no front matter").unwrap();
     within_a_second("broken: skipped, and the host goes on", &|s| s.is_empty()).await;

@@ -40,7 +40,10 @@ async fn each_piece_arrives_before_the_next_is_made() {
     let host = Home::with(&upstream, "").start().await;
     // The head is sent with the first piece.
     let begin = host.say("hi").with("stream", true.into()).begin();
-    let first = event(json!({"role":"assistant","tool_calls":[{"index":0,"id":"t1","type":"function","function":{"name":"f","arguments":""}}]}), None);
+    let first = event(
+        json!({"role":"assistant","tool_calls":[{"index":0,"id":"t1","type":"function","function":{"name":"f","arguments":""}}]}),
+        None,
+    );
     let send_first = async {
         let sender = tests::until("the upstream is asked", async || feed.lock().unwrap().clone()).await;
         sender.send(Ok(first.clone().into())).await.unwrap();
@@ -52,7 +55,11 @@ async fn each_piece_arrives_before_the_next_is_made() {
     let mut body = response.bytes_stream();
     assert_eq!(body.next().await.unwrap().unwrap(), first);
     // Pieces need not be whole events, and unknown fields stay.
-    for piece in ["data: {\"choices\":[{\"index\":0,", "\"delta\":{\"reasoning_content\":\"é\"},\"x\":1.0}]}\n\n", ": comment\n\n"] {
+    for piece in [
+        "data: {\"choices\":[{\"index\":0,",
+        "\"delta\":{\"reasoning_content\":\"é\"},\"x\":1.0}]}\n\n",
+        ": comment\n\n",
+    ] {
         sender.send(Ok(piece.into())).await.unwrap();
         assert_eq!(body.next().await.unwrap().unwrap(), piece);
     }
@@ -99,6 +106,32 @@ async fn a_stream_ends_well_formed_however_the_upstream_ends() {
             assert!(recorded["sample"].is_null(), "{name}: what broke off is never learned from: {recorded}");
         }
     }
+}
+
+/// `[DONE]` says that a stream is over, not that its answer came to an end.
+#[tokio::test]
+async fn a_stream_that_says_it_failed_is_not_learned_from() {
+    let upstream = Upstream::scripted(|seen| {
+        let (sender, pieces) = mpsc::channel(1);
+        let rest = match seen.user().as_str() {
+            "overload" => "data: {\"error\":{\"message\":\"overloaded\"}}\n\n".to_owned(),
+            "error" => event(json!({}), Some("error")),
+            _ => event(json!({}), Some("stop")),
+        };
+        let stream = format!("{}{rest}data: [DONE]\n\n", event(json!({"content": "a"}), None));
+        sender.try_send(Ok(stream.into())).unwrap();
+        Reply::Pieces("text/event-stream", pieces)
+    })
+    .await;
+    let host = Home::with(&upstream, "mode: rl\n").start().await;
+    let mut turns = Vec::new();
+    for text in ["overload", "error", "whole"] {
+        let answer = host.say(text).with("stream", true.into()).send().await;
+        turns.push(answer.header("x-request-id").to_owned());
+    }
+    let sample = async |turn: &str| host.get(&format!("/v1/turns/{turn}")).await["sample"]["state"].clone();
+    tests::until("the last is a sample", async || (sample(&turns[2]).await == "captured").then_some(())).await;
+    assert_eq!((sample(&turns[0]).await, sample(&turns[1]).await), (json!(null), json!(null)));
 }
 
 #[tokio::test]

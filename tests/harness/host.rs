@@ -107,8 +107,12 @@ impl Drop for Host {
 /// The command on a home, with an environment that holds nothing of the machine's.
 pub(crate) fn command(home: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(metaclaw());
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", home).env("TEST_KEY", "sk-upstream-canary-7f3a");
-    command.env("METACLAW_LOG", std::env::var("METACLAW_LOG").unwrap_or_else(|_| "warn".into()));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("TEST_KEY", "sk-upstream-canary-7f3a");
+    command.env("METACLAW_LOG", std::env::var_os("METACLAW_LOG").unwrap_or_else(|| "warn".into()));
     command.arg("--home").arg(home).args(words).stdin(Stdio::null());
     command
 }

@@ -1,6 +1,7 @@
 //! What black-box tests stand on: the real binary with a home of its own on a free port, and a scripted upstream that writes
 //! down what reaches it.
 
+mod demo;
 mod home;
 mod host;
 mod turn;

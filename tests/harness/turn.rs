@@ -23,7 +23,11 @@ pub struct Answer {
 
 impl<'a> Turn<'a> {
     pub(crate) fn new(host: &'a Host, text: &str) -> Self {
-        Turn { host, headers: Vec::new(), body: json!({"model": "asked-model", "messages": [{"role": "user", "content": text}]}) }
+        Turn {
+            host,
+            headers: Vec::new(),
+            body: json!({"model": "asked-model", "messages": [{"role": "user", "content": text}]}),
+        }
     }
 
     /// Names the agent.

@@ -9,12 +9,14 @@ use axum::routing::post;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// An upstream whose words are fixed, and which writes down what reaches it.
 pub struct Upstream {
     address: std::net::SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
-    server: tokio::task::JoinHandle<()>,
+    /// Stops when it is dropped.
+    _server: JoinSet<()>,
 }
 
 /// A request as it arrived.
@@ -60,10 +62,11 @@ impl Upstream {
         let address = socket.local_addr().unwrap();
         let shared = Shared { seen: seen.clone(), script: Arc::new(script) };
         let router = Router::new().route("/v1/chat/completions", post(answer)).with_state(shared);
-        let server = tokio::spawn(async move {
-            axum::serve(socket, router.layer(axum::extract::DefaultBodyLimit::disable())).await.unwrap_or_else(|e: std::io::Error| panic!("{e}"))
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            axum::serve(socket, router.layer(axum::extract::DefaultBodyLimit::disable())).await.unwrap();
         });
-        Upstream { address, seen, server }
+        Upstream { address, seen, _server: server }
     }
 
     /// Its base address.
@@ -82,17 +85,17 @@ impl Upstream {
     }
 }
 
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
-}
-
 impl Seen {
     /// The text of the last user message.
     pub fn user(&self) -> String {
         let messages = self.body["messages"].as_array().cloned().unwrap_or_default();
-        messages.iter().rev().find(|m| m["role"] == "user").and_then(|m| m["content"].as_str()).unwrap_or_default().into()
+        messages
+            .iter()
+            .rev()
+            .find(|m| m["role"] == "user")
+            .and_then(|m| m["content"].as_str())
+            .unwrap_or_default()
+            .into()
     }
 
     /// The text of the first system message.
@@ -105,7 +108,9 @@ impl Seen {
 async fn answer(State(shared): State<Shared>, headers: HeaderMap, raw: Bytes) -> Response<Body> {
     let seen = Seen { headers, body: serde_json::from_slice(&raw).unwrap_or(Value::Null), raw };
     shared.seen.lock().unwrap().push(seen.clone());
-    let respond = |status: u16, kind: &str, body: Body| Response::builder().status(status).header("content-type", kind).body(body).unwrap();
+    let respond = |status: u16, kind: &str, body: Body| {
+        Response::builder().status(status).header("content-type", kind).body(body).unwrap()
+    };
     match (shared.script)(&seen) {
         Reply::Status(status, body) => respond(status, "application/json", body.into()),
         Reply::Words(words) if seen.body["stream"] == true => {

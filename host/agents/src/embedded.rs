@@ -33,6 +33,9 @@ pub enum EmbeddedError {
     Request(#[from] serde_json::Error),
 }
 
+/// Bodies above this are read off the async threads.
+const READ_INLINE: usize = 256 << 10;
+
 /// The fields of a chat request that steer sampling, with OpenAI's names and defaults.
 #[derive(Deserialize)]
 struct Wishes {
@@ -80,8 +83,15 @@ impl Embedded {
 
     pub(crate) async fn ask(&self, ask: Ask) -> Result<Answering, EmbeddedError> {
         let (streamed, usage) = (ask.request.stream(), ask.request.include_usage());
-        let body = ask.request.splice(&Splice { block: ask.block.as_deref(), model: None }).to_bytes();
-        let request = request(serde_json::from_slice(&body)?, ask.conversation)?;
+        let (body, block) = (ask.request.clone(), ask.block);
+        let read = move || {
+            let body = body.splice(&Splice { block: block.as_deref(), model: None }).to_bytes();
+            request(serde_json::from_slice(&body)?, ask.conversation)
+        };
+        let request = match ask.request.body().len() {
+            ..=READ_INLINE => read()?,
+            _ => tokio::task::spawn_blocking(read).await.map_err(|_| ModelError::Stopped)??,
+        };
         let mut events = self.engine.submit(request)?;
         // What is wrong with a request comes as its first event, while a status can still say so.
         let first = match events.recv().await {

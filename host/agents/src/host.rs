@@ -8,7 +8,6 @@ use policy::{AgentPolicy, CatalogSource, Decided, RouteDecision, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
-use tokio::sync::mpsc::OwnedPermit;
 use tokio_util::sync::CancellationToken;
 use upstream::{ContentKind, Trace};
 use uuid::Uuid;
@@ -18,7 +17,7 @@ use crate::error::TurnError;
 use crate::identity::{HeaderClaims, Identity};
 use crate::injection::Blocks;
 use crate::metrics::{AgentLabels, FailureLabels, Metrics};
-use crate::recorder::{Begun, Finished, MAX_IN_FLIGHT, Recorder};
+use crate::recorder::{Begun, Finished, MAX_IN_FLIGHT, Place, Recorder};
 use crate::registry::{Agent, Registry, UnknownAgent};
 use crate::reply::{Reply, ReplyBody};
 use crate::sessions::{Injected, Sessions, lock};
@@ -76,7 +75,7 @@ impl Host {
             return Err(TurnError::Closing);
         }
         let policy = agent.policy.clone().map_err(|reason| TurnError::Policy { agent: agent.id.clone(), reason })?;
-        let place = self.recorder.place().ok_or(TurnError::Busy(MAX_IN_FLIGHT))?;
+        let place = self.recorder.place().await.ok_or(TurnError::Busy(MAX_IN_FLIGHT))?;
         let session = self.session_of(&agent, &identity, &request);
         let plan = self.plan(&agent, &policy, &session, identity.kind, &request).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
@@ -128,9 +127,9 @@ impl Host {
     }
 
     /// Records a turn that got no answer, and gives the reason back.
-    fn failed(&self, begun: Begun, place: OwnedPermit<Finished>, received: Instant, error: TurnError) -> TurnError {
+    fn failed(&self, begun: Begun, place: Place, received: Instant, error: TurnError) -> TurnError {
         self.metrics.in_flight.inc();
-        place.send(Finished {
+        place.take(Finished {
             begun,
             duration: received.elapsed(),
             first_byte: None,
@@ -281,7 +280,7 @@ fn refusal(begun: &Begun, words: &str) -> Answering {
     Answering { kind, content_type: None, body: BackendBody::Own(Some(body)), tokens: Arc::default() }
 }
 
-fn reply(begun: Begun, place: OwnedPermit<Finished>, answering: Answering, received: Instant, policy: String) -> Reply {
+fn reply(begun: Begun, place: Place, answering: Answering, received: Instant, policy: String) -> Reply {
     let streamed = answering.kind == ContentKind::Events;
     Reply {
         turn: begun.id,

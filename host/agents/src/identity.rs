@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use domain::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnKind};
 use protocol::BodyClaims;
 
@@ -108,7 +106,9 @@ fn given<'a>(header: &'a Option<String>, body: &'a Option<String>) -> Option<&'a
 
 fn scope(name: &'static str, header: &Option<String>, body: &Option<String>) -> Result<Option<String>, IdentityError> {
     match given(header, body) {
-        Some(text) if text.chars().count() > MAX_SCOPE || text.chars().any(char::is_control) => Err(IdentityError::Scope(name)),
+        Some(text) if text.chars().count() > MAX_SCOPE || text.chars().any(char::is_control) => {
+            Err(IdentityError::Scope(name))
+        }
         text => Ok(text.map(str::to_owned)),
     }
 }
@@ -118,11 +118,10 @@ fn is_yes(text: &str) -> bool {
 }
 
 fn shown(text: &str) -> String {
-    let short: Cow<'_, str> = match text.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &text[..end]).into(),
-        None => text.into(),
-    };
-    short.into_owned()
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -163,11 +162,22 @@ mod tests {
 
     #[test]
     fn headers_win_over_the_body() {
-        let body = BodyClaims { session_id: Some("b".into()), turn_type: Some("main".into()), session_done: Some("yes".into()), ..Default::default() };
+        let body = BodyClaims {
+            session_id: Some("b".into()),
+            turn_type: Some("main".into()),
+            session_done: Some("yes".into()),
+            ..Default::default()
+        };
         let identity = Identity::settle(&headers(&[("session", "h")]), &body).unwrap();
-        assert_eq!((identity.session.unwrap().as_str(), identity.kind, identity.session_done), ("h", TurnKind::Main, true));
+        assert_eq!(
+            (identity.session.unwrap().as_str(), identity.kind, identity.session_done),
+            ("h", TurnKind::Main, true)
+        );
         let identity = Identity::settle(&headers(&[("type", "side"), ("done", "no")]), &body).unwrap();
-        assert_eq!((identity.session.unwrap().as_str(), identity.kind, identity.session_done), ("b", TurnKind::Side, false));
+        assert_eq!(
+            (identity.session.unwrap().as_str(), identity.kind, identity.session_done),
+            ("b", TurnKind::Side, false)
+        );
     }
 
     #[test]

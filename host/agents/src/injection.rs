@@ -23,7 +23,13 @@ impl Blocks {
     ///
     /// A choice of the same skills in another order keeps the session's block as it was: the provider's prompt cache is
     /// worth more than the order.
-    pub(crate) fn inject(&self, library: &Library, names: &[String], budget: u32, session: &Mutex<SessionState>) -> Option<Injected> {
+    pub(crate) fn inject(
+        &self,
+        library: &Library,
+        names: &[String],
+        budget: u32,
+        session: &Mutex<SessionState>,
+    ) -> Option<Injected> {
         let mut left = budget;
         let chosen: Vec<Arc<Skill>> = names
             .iter()

@@ -12,6 +12,7 @@ mod metrics;
 mod recorder;
 mod registry;
 mod reply;
+mod sampler;
 mod sessions;
 mod status;
 mod views;

@@ -60,12 +60,28 @@ impl Metrics {
         };
         let m = metrics.clone();
         registry.register("metaclaw_turns", "Turns that ended, by how", m.turns);
-        registry.register("metaclaw_overhead_seconds", "From the whole request to the question upstream: identity, policy, skills", m.overhead);
-        registry.register("metaclaw_policy_failures", "Hooks that the built-in had to decide because the agent's module failed", m.policy_failures);
+        registry.register(
+            "metaclaw_overhead_seconds",
+            "From the whole request to the question upstream: identity, policy, skills",
+            m.overhead,
+        );
+        registry.register(
+            "metaclaw_policy_failures",
+            "Hooks that the built-in had to decide because the agent's module failed",
+            m.policy_failures,
+        );
         registry.register("metaclaw_skills_injected", "Skills put into prompts", m.skills_injected);
-        registry.register("metaclaw_samples", "Finished turns of rl agents, by the policy's verdict, once durable", m.samples);
+        registry.register(
+            "metaclaw_samples",
+            "Finished turns of rl agents, by the policy's verdict, once durable",
+            m.samples,
+        );
         registry.register("metaclaw_samples_failed", "Samples that could not be made durable", m.samples_failed);
-        registry.register("metaclaw_records_dropped", "Turn records lost because the store could not keep up", m.records_dropped);
+        registry.register(
+            "metaclaw_records_dropped",
+            "Turn records lost because the store could not keep up",
+            m.records_dropped,
+        );
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);
         metrics
     }

@@ -1,24 +1,32 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use domain::{DecisionSource, Digest, EndReason, Sample, SessionId, TokenTrace, TurnId, TurnKind, TurnOutcome, TurnRecord, Verdict};
-use policy::SampleSource;
+use domain::{
+    DecisionSource, Digest, EndReason, Sample, SessionId, TokenTrace, TurnId, TurnKind, TurnOutcome, TurnRecord,
+};
 use protocol::{Answer, ChatRequest};
 use store::Store;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, OwnedPermit};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
-use crate::metrics::{AgentLabels, FailureLabels, Metrics, SampleLabels, TurnLabels};
+use crate::metrics::{Metrics, TurnLabels};
 use crate::registry::Agent;
+use crate::sampler::{Candidate, Sampler};
 use crate::status::outcome_name;
 use crate::views::SampleView;
 
 /// How many turns may be under way: each holds a place in the recorder's queue from its start, so that no finished turn can
 /// be turned away for lack of room.
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
-/// How many finished turns are judged by their policies at once.
-const MAX_FILTERING: usize = 8;
+/// How much the answers and requests of finished turns may hold while they wait to be recorded. Above it, new turns wait.
+const MAX_BACKLOG: usize = 8 << 20;
+/// How long a new turn waits for a place.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Answers above this are read off the async threads.
+const READ_INLINE: usize = 1 << 20;
 
 /// What is known of a turn before its answer.
 pub(crate) struct Begun {
@@ -48,30 +56,54 @@ pub(crate) struct Finished {
     pub(crate) tokens: Option<TokenTrace>,
 }
 
-/// Writes finished turns down, and makes samples of those that are to be learned from. One owned task; the answer path only
-/// hands over.
+/// Writes finished turns down, and passes those that are to be learned from on. One owned task; the answer path only hands
+/// over.
 pub(crate) struct Recorder {
     queue: mpsc::Sender<Finished>,
+    backlog: Arc<Backlog>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The right of one turn to be recorded.
+pub(crate) struct Place {
+    queue: OwnedPermit<Finished>,
+    backlog: Arc<Backlog>,
+}
+
+/// What finished turns hold while they wait, in bytes.
+#[derive(Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    shrunk: Notify,
 }
 
 struct Worker {
     store: Arc<Store>,
     metrics: Metrics,
+    backlog: Arc<Backlog>,
 }
 
 impl Recorder {
     pub(crate) fn start(store: Arc<Store>, metrics: Metrics) -> Self {
         let (queue, finished) = mpsc::channel(MAX_IN_FLIGHT);
-        let worker = Arc::new(Worker { store, metrics });
+        let backlog = Arc::<Backlog>::default();
+        let worker = Worker { store, metrics, backlog: backlog.clone() };
         #[expect(clippy::disallowed_methods, reason = "owned here: `close` awaits it")]
         let task = tokio::spawn(worker.run(finished));
-        Recorder { queue, task: tokio::sync::Mutex::new(Some(task)) }
+        Recorder { queue, backlog, task: tokio::sync::Mutex::new(Some(task)) }
     }
 
-    /// A place for a turn that begins; none when too many are under way or the host is closing.
-    pub(crate) fn place(&self) -> Option<OwnedPermit<Finished>> {
-        self.queue.clone().try_reserve_owned().ok()
+    /// A place for a turn that begins. When too many are under way, or the store does not keep up, it waits; none when it
+    /// has waited in vain.
+    pub(crate) async fn place(&self) -> Option<Place> {
+        let queue = match self.queue.clone().try_reserve_owned() {
+            Ok(place) => place,
+            Err(_) => tokio::time::timeout(PATIENCE, self.queue.clone().reserve_owned()).await.ok()?.ok()?,
+        };
+        if self.backlog.is_full() {
+            tokio::time::timeout(PATIENCE, self.backlog.room()).await.ok()?;
+        }
+        Some(Place { queue, backlog: self.backlog.clone() })
     }
 
     /// Waits until every turn that has a place is written down. The caller has stopped new turns and dropped this
@@ -87,36 +119,75 @@ impl Recorder {
     }
 }
 
+impl Place {
+    /// Hands the turn over; never waits.
+    pub(crate) fn take(self, turn: Finished) {
+        self.backlog.bytes.fetch_add(turn.size(), Ordering::Relaxed);
+        self.queue.send(turn);
+    }
+}
+
+impl Backlog {
+    fn is_full(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > MAX_BACKLOG
+    }
+
+    async fn room(&self) {
+        loop {
+            let shrunk = self.shrunk.notified();
+            if !self.is_full() {
+                // One more may go: it will find out for itself.
+                return self.shrunk.notify_one();
+            }
+            shrunk.await;
+        }
+    }
+
+    fn shrink(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if !self.is_full() {
+            self.shrunk.notify_one();
+        }
+    }
+}
+
+impl Finished {
+    fn size(&self) -> usize {
+        self.begun.request.body().len() + self.answer.len()
+    }
+}
+
 impl Worker {
-    async fn run(self: Arc<Self>, mut finished: mpsc::Receiver<Finished>) {
-        let mut filtering = JoinSet::new();
+    async fn run(self, mut finished: mpsc::Receiver<Finished>) {
+        let mut sampler = Sampler::new(self.store.clone(), self.metrics.clone());
         while let Some(turn) = finished.recv().await {
             let ends = turn.begun.ends_session.then(|| (turn.begun.agent.id.clone(), turn.begun.session.clone()));
-            if let Some(sampling) = self.record(turn) {
-                while filtering.len() >= MAX_FILTERING {
-                    filtering.join_next().await;
-                }
-                filtering.spawn(self.clone().sample(sampling));
-            }
-            while filtering.try_join_next().is_some() {}
+            let size = turn.size();
+            let candidate = self.record(turn).await;
+            self.backlog.shrink(size);
+            candidate.into_iter().for_each(|candidate| sampler.take(candidate));
             if let Some((agent, session)) = ends
                 && let Err(error) = self.store.end_session(&agent, &session, EndReason::Header).await
             {
                 tracing::error!(%agent, %session, %error, "the end of the session could not be recorded");
             }
         }
-        while filtering.join_next().await.is_some() {}
+        sampler.close().await;
     }
 
     /// Hands the record to the store; returns what is needed to make a sample when the turn is training material.
-    fn record(&self, turn: Finished) -> Option<(Arc<Agent>, SampleView, Sample)> {
+    async fn record(&self, turn: Finished) -> Option<Candidate> {
         let Finished { begun, duration, first_byte, outcome, answer, streamed, tokens } = turn;
-        let read = if streamed { Answer::from_stream(&answer) } else { Answer::from_json(&answer) };
+        let read = read(answer, streamed).await;
         let usage = read.as_ref().and_then(|a| a.usage);
-        let labels = TurnLabels { agent: begun.agent.id.to_string(), kind: kind_name(begun.kind), outcome: outcome_name(outcome) };
+        let labels = TurnLabels {
+            agent: begun.agent.id.to_string(),
+            kind: kind_name(begun.kind),
+            outcome: outcome_name(outcome),
+        };
         self.metrics.turns.get_or_create(&labels).inc();
         self.metrics.in_flight.dec();
-        let recorded = self.store.record_turn(TurnRecord {
+        let record = TurnRecord {
             id: begun.id,
             agent: begun.agent.id.clone(),
             session: begun.session.clone(),
@@ -132,12 +203,13 @@ impl Worker {
             policy: begun.policy,
             usage,
             outcome,
-        });
-        if !recorded {
+        };
+        if let Err(error) = self.store.record_turn(record).await {
+            tracing::error!(agent = %begun.agent.id, turn = %begun.id, %error, "a turn could not be recorded");
             self.metrics.records_dropped.inc();
         }
         let learns = begun.agent.config.mode != domain::Mode::SkillsOnly && begun.kind == TurnKind::Main;
-        let answer = read.filter(|_| learns && outcome == TurnOutcome::Complete)?;
+        let answer = read.filter(|a| learns && outcome == TurnOutcome::Complete && is_whole(a, streamed))?;
         let sample = Sample {
             turn: begun.id,
             agent: begun.agent.id.clone(),
@@ -159,36 +231,20 @@ impl Worker {
             skills: begun.skills,
             has_tokens: sample.tokens.is_some(),
         };
-        Some((begun.agent, view, sample))
+        Some(Candidate { agent: begun.agent, view, sample })
     }
+}
 
-    async fn sample(self: Arc<Self>, (agent, view, mut sample): (Arc<Agent>, SampleView, Sample)) {
-        // A turn that has run had a policy.
-        let Ok(policy) = &agent.policy else { return };
-        let decided = policy.filter(Arc::new(view) as Arc<dyn SampleSource>).await;
-        let name = agent.id.to_string();
-        if let Some(failure) = &decided.failure {
-            tracing::warn!(agent = %agent.id, turn = %sample.turn, %failure, "the sample filter failed, the built-in judged instead");
-            let labels = FailureLabels { agent: name.clone(), hook: "filter", class: failure.class.as_str() };
-            self.metrics.policy_failures.get_or_create(&labels).inc();
-        }
-        sample.policy = decided.digest;
-        let verdict = match &decided.value {
-            Verdict::Keep { weight } => {
-                sample.weight = *weight;
-                "keep"
-            }
-            Verdict::Drop { .. } => "drop",
-        };
-        let turn = sample.turn;
-        match self.store.capture(sample, decided.value).await {
-            Ok(_) => drop(self.metrics.samples.get_or_create(&SampleLabels { agent: name, verdict }).inc()),
-            Err(error) => {
-                tracing::error!(agent = %agent.id, %turn, %error, "a sample could not be made durable");
-                self.metrics.samples_failed.get_or_create(&AgentLabels { agent: name }).inc();
-            }
-        }
-    }
+async fn read(answer: Bytes, streamed: bool) -> Option<Answer> {
+    let large = answer.len() > READ_INLINE;
+    let read = move || if streamed { Answer::from_stream(&answer) } else { Answer::from_json(&answer) };
+    if large { tokio::task::spawn_blocking(read).await.ok().flatten() } else { read() }
+}
+
+/// Whether an answer can be learned from. A stream may end well and yet say that the upstream failed, or never come to a
+/// finish.
+fn is_whole(answer: &Answer, streamed: bool) -> bool {
+    answer.finish_reason != "error" && !(streamed && answer.finish_reason.is_empty())
 }
 
 /// `main` or `side`, as headers and metrics write it.

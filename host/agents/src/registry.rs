@@ -33,13 +33,24 @@ pub enum UnknownAgent {
     #[error("no agent `{0}` is configured here: add it under `agents:` or leave X-Agent-Id out")]
     Rejected(AgentId),
     /// The cap is reached.
-    #[error("agent `{0}` is not configured and {1} unknown agents exist already: add it under `agents:` or raise `agents_unknown_cap`")]
+    #[error(
+        "agent `{0}` is not configured and {1} unknown agents exist already: add it under `agents:` or raise `agents_unknown_cap`"
+    )]
     TooMany(AgentId, usize),
 }
 
 impl Registry {
-    pub(crate) fn new(default: Arc<Agent>, named: impl IntoIterator<Item = Arc<Agent>>, unknown: UnknownAgents) -> Self {
-        Registry { named: named.into_iter().map(|a| (a.id.clone(), a)).collect(), default, unknown, seen: RwLock::default() }
+    pub(crate) fn new(
+        default: Arc<Agent>,
+        named: impl IntoIterator<Item = Arc<Agent>>,
+        unknown: UnknownAgents,
+    ) -> Self {
+        Registry {
+            named: named.into_iter().map(|a| (a.id.clone(), a)).collect(),
+            default,
+            unknown,
+            seen: RwLock::default(),
+        }
     }
 
     /// The agent of that id, by the rules for unknown ones.

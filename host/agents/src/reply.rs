@@ -7,10 +7,9 @@ use bytes::{Bytes, BytesMut};
 use domain::{AgentId, SessionId, TokenTrace, TurnId, TurnOutcome};
 use http_body::{Body, Frame, SizeHint};
 use protocol::{StreamEnd, StreamWatch};
-use tokio::sync::mpsc::OwnedPermit;
 
 use crate::backend::{BackendBody, BackendError};
-use crate::recorder::{Begun, Finished};
+use crate::recorder::{Begun, Finished, Place};
 
 /// An answer that has begun, with what the client may know about how it came to be.
 pub struct Reply {
@@ -43,7 +42,7 @@ pub struct ReplyBody {
     started: Instant,
     first_byte: Option<Duration>,
     /// Taken when the turn is handed over.
-    record: Option<(OwnedPermit<Finished>, Begun)>,
+    record: Option<(Place, Begun)>,
     tokens: Arc<OnceLock<TokenTrace>>,
     ended: bool,
     refused: bool,
@@ -60,7 +59,7 @@ impl ReplyBody {
         inner: BackendBody,
         streamed: bool,
         started: Instant,
-        record: (OwnedPermit<Finished>, Begun),
+        record: (Place, Begun),
         tokens: Arc<OnceLock<TokenTrace>>,
     ) -> Self {
         let refused = matches!(inner, BackendBody::Own(_));
@@ -127,7 +126,7 @@ impl ReplyBody {
         let Some((place, begun)) = self.record.take() else { return };
         let answer = std::mem::take(&mut self.kept).freeze();
         let tokens = (outcome == TurnOutcome::Complete).then(|| self.tokens.get().cloned()).flatten();
-        place.send(Finished {
+        place.take(Finished {
             begun,
             duration: self.started.elapsed(),
             first_byte: self.first_byte,

@@ -48,7 +48,8 @@ impl Sessions {
 
     /// The session's state, begun with `turns` when it is new here.
     pub(crate) fn open(&self, agent: &AgentId, session: &SessionId, turns: u32) -> Arc<Mutex<SessionState>> {
-        self.live.get_with((agent.clone(), session.clone()), || Arc::new(Mutex::new(SessionState { turns, injected: None })))
+        self.live
+            .get_with((agent.clone(), session.clone()), || Arc::new(Mutex::new(SessionState { turns, injected: None })))
     }
 
     pub(crate) fn forget(&self, agent: &AgentId, session: &SessionId) {
@@ -60,7 +61,12 @@ impl Sessions {
     /// A conversation is known by what was said in it (system messages, which clients rewrite, left out). Each request
     /// moves its session's mark to its own last message; a request that holds no mark begins a new session. So two
     /// conversations that start with the same words part as soon as the first of them has gone on.
-    pub(crate) fn by_conversation(&self, agent: &AgentId, request: &ChatRequest, fresh: impl FnOnce() -> SessionId) -> SessionId {
+    pub(crate) fn by_conversation(
+        &self,
+        agent: &AgentId,
+        request: &ChatRequest,
+        fresh: impl FnOnce() -> SessionId,
+    ) -> SessionId {
         let (last, earlier) = self.marks(request);
         let known = |mark: &u64| self.conversations.get(&(agent.clone(), *mark)).map(|s| (*mark, s));
         if let Some((_, session)) = known(&last) {
@@ -85,7 +91,7 @@ impl Sessions {
             if request.role(index) == Some(Role::System) {
                 continue;
             }
-            hash.write(request.raw_message(index).unwrap_or_default().as_bytes());
+            hash.write(request.raw_message(index).unwrap_or_default());
             // Message borders count, so that moving text between messages changes the hash.
             hash.write_u8(0);
             earlier.push(hash.finish());
@@ -129,12 +135,20 @@ mod tests {
     #[test]
     fn conversations_are_told_apart_without_headers() {
         let sessions = Sessions::new(Duration::from_secs(60), 7);
-        let client = |agent: &str| Client { sessions: &sessions, agent: AgentId::Named(agent.parse().unwrap()), next: Default::default() };
+        let client = |agent: &str| Client {
+            sessions: &sessions,
+            agent: AgentId::Named(agent.parse().unwrap()),
+            next: Default::default(),
+        };
         let (a, b) = (client("a"), client("b"));
         assert_eq!(a.send("monday", &["hello"]), "auto-1");
         assert_eq!(a.send("monday", &["hello"]), "auto-1", "a retry stays in its session");
         assert_eq!(a.send("tuesday", &["hello", "hi", "how?"]), "auto-1", "a changed system prompt changes nothing");
-        assert_eq!(a.send("monday", &["hello"]), "auto-2", "the same opening, once the first has gone on, is a new one");
+        assert_eq!(
+            a.send("monday", &["hello"]),
+            "auto-2",
+            "the same opening, once the first has gone on, is a new one"
+        );
         assert_eq!(a.send("monday", &["other"]), "auto-3");
         assert_eq!(a.send("monday", &["hello", "hi", "how?", "so", "thanks"]), "auto-1");
         assert_eq!(a.send("monday", &["hello", "hey", "why?"]), "auto-2");

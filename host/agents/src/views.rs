@@ -98,7 +98,9 @@ impl CatalogSource for CatalogView {
 
     fn search(&self, query: &str, k: usize) -> Vec<Scored> {
         let hits = self.0.search(query, k);
-        hits.into_iter().map(|hit| Scored { name: hit.skill.name.shared(), score: hit.score, tokens: hit.skill.tokens }).collect()
+        hits.into_iter()
+            .map(|hit| Scored { name: hit.skill.name.shared(), score: hit.score, tokens: hit.skill.tokens })
+            .collect()
     }
 
     fn read(&self, name: &str) -> Option<Arc<str>> {

@@ -26,3 +26,8 @@ pub(crate) fn json(value: &impl Serialize) {
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
+
+/// Words of a model or an upstream as a terminal may show them: without the characters that would make it act.
+pub(crate) fn harmless(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}

@@ -51,7 +51,8 @@ impl Running {
 
     /// The host that runs on this home, if its process still lives.
     pub(crate) fn find(home: &Path, port: Option<u16>) -> anyhow::Result<Running> {
-        let nobody = || Exit::Unavailable(format!("no host is running on {}: start one with `metaclaw start`", home.display()));
+        let nobody =
+            || Exit::Unavailable(format!("no host is running on {}: start one with `metaclaw start`", home.display()));
         let text = match fs::read(Self::file(home)) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(nobody().into()),

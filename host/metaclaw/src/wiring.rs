@@ -50,7 +50,8 @@ pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
 /// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one.
 fn agent_policy(engine: &Engine, config: &AgentConfig) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
-    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| load_module(engine, m, &settings.config_json)).transpose();
+    let load =
+        |module: &Option<ModuleRef>| module.as_ref().map(|m| load_module(engine, m, &settings.config_json)).transpose();
     engine.check_builtin_config(&settings.builtin_json)?;
     let parts = AgentPolicyParts {
         route: load(&settings.hooks.route)?,

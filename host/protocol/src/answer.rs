@@ -1,6 +1,9 @@
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use domain::Usage;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use crate::message::content_text;
@@ -37,31 +40,40 @@ struct WholeChoice<'a> {
 #[derive(Deserialize)]
 struct WholeMessage<'a> {
     #[serde(borrow, default)]
-    content: Option<&'a serde_json::value::RawValue>,
+    content: Option<&'a RawValue>,
 }
 
+/// What every chunk repeats stays raw: only the first one's is read.
 #[derive(Deserialize)]
-struct Chunk {
-    #[serde(default)]
-    id: Value,
-    #[serde(default)]
-    created: Value,
-    #[serde(default)]
-    model: Value,
-    #[serde(default)]
-    choices: Option<Vec<ChunkChoice>>,
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    created: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<ChunkChoice<'a>>>,
     #[serde(default)]
     usage: Option<Value>,
 }
 
 #[derive(Deserialize)]
-struct ChunkChoice {
+struct ChunkChoice<'a> {
     #[serde(default)]
     index: u64,
-    #[serde(default)]
-    delta: Option<Map<String, Value>>,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
     #[serde(default)]
     finish_reason: Option<String>,
+}
+
+/// The delta that nearly every chunk has.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Words<'a> {
+    #[serde(borrow)]
+    content: Cow<'a, str>,
 }
 
 #[derive(Default)]
@@ -92,7 +104,7 @@ impl Answer {
     pub fn from_stream(raw: &[u8]) -> Option<Answer> {
         let (mut head, mut choices, mut counted) = (None, Vec::<Choice>::new(), None);
         for data in events(raw) {
-            let Ok(chunk) = serde_json::from_slice::<Chunk>(data) else { continue };
+            let Ok(chunk) = serde_json::from_slice::<Chunk<'_>>(data) else { continue };
             counted = chunk.usage.filter(Value::is_object).or(counted);
             for piece in chunk.choices.into_iter().flatten().filter(|c| c.index < MAX_INDEX) {
                 let index = usize::try_from(piece.index).ok()?;
@@ -101,9 +113,9 @@ impl Answer {
                 }
                 choices[index].add(piece);
             }
-            head.get_or_insert((chunk.id, chunk.created, chunk.model));
+            head.get_or_insert_with(|| [chunk.id, chunk.created, chunk.model].map(read));
         }
-        let (id, created, model) = head?;
+        let [id, created, model] = head?;
         let text = choices.first().and_then(|c| c.message.get("content")?.as_str()).unwrap_or_default().to_owned();
         let finish_reason = choices.first().and_then(|c| c.finish_reason.clone()).unwrap_or_default();
         let usage = counted.as_ref().and_then(usage);
@@ -118,9 +130,15 @@ impl Answer {
 }
 
 impl Choice {
-    fn add(&mut self, piece: ChunkChoice) {
+    fn add(&mut self, piece: ChunkChoice<'_>) {
         self.finish_reason = piece.finish_reason.or(self.finish_reason.take());
-        for (key, value) in piece.delta.into_iter().flatten() {
+        let Some(delta) = piece.delta.map(RawValue::get) else { return };
+        if let Ok(words) = serde_json::from_str::<Words<'_>>(delta)
+            && let Some(Value::String(have)) = self.message.get_mut("content")
+        {
+            return have.push_str(&words.content);
+        }
+        for (key, value) in serde_json::from_str::<Map<String, Value>>(delta).into_iter().flatten() {
             match (key.as_str(), value) {
                 (_, Value::Null) => {}
                 ("tool_calls", Value::Array(calls)) => calls.into_iter().for_each(|c| self.add_call(c)),
@@ -168,6 +186,10 @@ impl Choice {
 fn usage(wire: &Value) -> Option<Usage> {
     let count = |name: &str| wire[name].as_u64().unwrap_or(0);
     wire.is_object().then(|| Usage { prompt: count("prompt_tokens"), completion: count("completion_tokens") })
+}
+
+fn read(raw: Option<&RawValue>) -> Value {
+    raw.and_then(|r| serde_json::from_str(r.get()).ok()).unwrap_or_default()
 }
 
 /// The `data` of each event, `[DONE]` left out. Chat streams never break one JSON object over several `data` lines.

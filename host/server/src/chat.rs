@@ -67,34 +67,23 @@ fn claims(headers: &HeaderMap) -> Result<HeaderClaims, HttpError> {
     })
 }
 
-/// Reads the whole body, never more than `max` bytes of it. A body that came in one piece is not copied.
+/// Reads the whole body, never more than `max` bytes of it, into memory of its own: a piece of the connection's read buffer
+/// would keep all of that buffer for as long as the turn waits to be recorded.
 async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, HttpError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > max) {
         return Err(HttpError::TooLarge(max));
     }
-    let mut first: Option<Bytes> = None;
-    let mut joined = BytesMut::new();
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(FIRST_RESERVE));
     loop {
         let frame = tokio::time::timeout(BODY_PAUSE, body.frame()).await.map_err(|_| HttpError::SlowBody)?;
-        let Some(frame) = frame else { break };
+        let Some(frame) = frame else { return Ok(whole.freeze()) };
         let Ok(data) = frame.map_err(|e| HttpError::Body(e.to_string()))?.into_data() else { continue };
-        let have = first.as_ref().map_or(joined.len(), Bytes::len);
-        if have + data.len() > max {
+        if whole.len() + data.len() > max {
             return Err(HttpError::TooLarge(max));
         }
-        match first.take() {
-            None if joined.is_empty() => first = Some(data),
-            before => {
-                if let Some(before) = before {
-                    joined.reserve(announced.unwrap_or(0).clamp(before.len() + data.len(), FIRST_RESERVE.max(before.len() + data.len())));
-                    joined.extend_from_slice(&before);
-                }
-                joined.extend_from_slice(&data);
-            }
-        }
+        whole.extend_from_slice(&data);
     }
-    Ok(first.unwrap_or_else(|| joined.freeze()))
 }
 
 fn answer(reply: Reply) -> Response<Body> {

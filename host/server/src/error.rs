@@ -1,9 +1,9 @@
 use agents::{BackendError, EmbeddedError, TurnError};
-use local_model::{ModelError, SubmitError};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use local_model::{ModelError, SubmitError};
 use protocol::{ErrorBody, ErrorDetail};
 use upstream::UpstreamError;
 use uuid::Uuid;
@@ -63,21 +63,23 @@ impl HttpError {
 
     pub(crate) fn into_response(self) -> Response<Body> {
         let request_id = Uuid::now_v7().to_string();
-        if let HttpError::Turn(TurnError::Upstream(BackendError::Http(UpstreamError::Rejected { status, body, retry_after, .. }))) = &self
-            && let Some(response) = upstreams_own_words(*status, body, retry_after.as_deref(), &request_id)
+        let mut wait = None;
+        if let HttpError::Turn(TurnError::Upstream(BackendError::Http(rejected))) = &self
+            && let UpstreamError::Rejected { status, body, retry_after, .. } = rejected
         {
-            return response;
+            wait = retry_after.as_deref().and_then(|w| HeaderValue::from_str(w).ok());
+            if let Some(response) = upstreams_own_words(*status, body) {
+                return with_headers(response, wait, &request_id);
+            }
         }
         let (status, kind, code) = self.shape();
         if status.is_server_error() {
             tracing::warn!(%request_id, error = %self, "a request failed");
         }
         let error = ErrorDetail { message: self.to_string(), kind, param: None, code, request_id: request_id.clone() };
-        let mut response = json(status, ErrorBody { error }.to_json());
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        with_id(response, &request_id)
+        let passes = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        wait = wait.or(passes.then(|| HeaderValue::from_static("1")));
+        with_headers(json(status, ErrorBody { error }.to_json()), wait, &request_id)
     }
 }
 
@@ -95,9 +97,17 @@ fn turn_shape(error: &TurnError) -> Shape {
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
             UpstreamError::Broken { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_broken"),
             // The host's own key is wrong, which is no fault of the client's key.
-            UpstreamError::Rejected { status: 401 | 403, .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_credentials"),
-            UpstreamError::Rejected { status: 429, .. } => (StatusCode::TOO_MANY_REQUESTS, UPSTREAM, "upstream_rate_limited"),
-            UpstreamError::Rejected { status: 400..=499, .. } => (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_rejected"),
+            UpstreamError::Rejected { status: 401 | 403, .. } => {
+                (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_credentials")
+            }
+            UpstreamError::Rejected { status: 429, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, UPSTREAM, "upstream_rate_limited")
+            }
+            // Trying again may help, which a 400 denies.
+            UpstreamError::Rejected { status: 408, .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
+            UpstreamError::Rejected { status: 400..=499, .. } => {
+                (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_rejected")
+            }
             UpstreamError::Rejected { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_failed"),
         },
         TurnError::Upstream(BackendError::Embedded(error)) => match error {
@@ -105,8 +115,12 @@ fn turn_shape(error: &TurnError) -> Shape {
             EmbeddedError::Submit(SubmitError::Stopped) | EmbeddedError::Model(ModelError::Stopped) => {
                 (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down")
             }
-            EmbeddedError::Model(ModelError::TooLong { .. }) => (StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded"),
-            EmbeddedError::Model(ModelError::Template(_) | ModelError::Message { .. } | ModelError::Sampling { .. })
+            EmbeddedError::Model(ModelError::TooLong { .. }) => {
+                (StatusCode::BAD_REQUEST, INVALID, "context_length_exceeded")
+            }
+            EmbeddedError::Model(
+                ModelError::Template(_) | ModelError::Message { .. } | ModelError::Sampling { .. },
+            )
             | EmbeddedError::Request(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_body"),
             EmbeddedError::Model(_) => (StatusCode::BAD_GATEWAY, UPSTREAM, "model_failed"),
         },
@@ -115,15 +129,11 @@ fn turn_shape(error: &TurnError) -> Shape {
 
 /// A provider's complaint about the client's request is passed on as it is: it says best what is wrong. Credentials and
 /// server errors are the host's affair and are told in the host's words.
-fn upstreams_own_words(status: u16, body: &Bytes, retry_after: Option<&str>, request_id: &str) -> Option<Response<Body>> {
-    if !matches!(status, 400 | 402 | 404 | 409 | 413 | 415 | 422 | 429) || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err() {
-        return None;
-    }
-    let mut response = json(StatusCode::from_u16(status).ok()?, body.clone());
-    if let Some(wait) = retry_after.and_then(|w| HeaderValue::from_str(w).ok()) {
-        response.headers_mut().insert(RETRY_AFTER, wait);
-    }
-    Some(with_id(response, request_id))
+fn upstreams_own_words(status: u16, body: &Bytes) -> Option<Response<Body>> {
+    let is_the_clients = matches!(status, 400 | 402 | 404 | 409 | 413 | 415 | 422 | 429);
+    let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let status = StatusCode::from_u16(status).ok().filter(|_| is_the_clients && is_json())?;
+    Some(json(status, body.clone()))
 }
 
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
@@ -133,9 +143,36 @@ pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {
     response
 }
 
-fn with_id(mut response: Response<Body>, request_id: &str) -> Response<Body> {
-    if let Ok(id) = HeaderValue::from_str(request_id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
+fn with_headers(mut response: Response<Body>, wait: Option<HeaderValue>, request_id: &str) -> Response<Body> {
+    let id = HeaderValue::from_str(request_id).ok();
+    let headers = [(REQUEST_ID, id), (RETRY_AFTER, wait)];
+    response.headers_mut().extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_keeps_its_meaning_and_its_wait() {
+        for (status, body, retry_after, want) in [
+            (429, r#"{"error":{}}"#, Some("7"), (429, "7")),
+            (429, "<html>", Some("7"), (429, "7")),
+            (429, "<html>", None, (429, "1")),
+            (404, "{}", None, (404, "")),
+            (404, "<html>", None, (400, "")),
+            (401, "{}", None, (502, "")),
+            (408, "{}", None, (504, "")),
+            (503, "{}", Some("9"), (502, "9")),
+            (302, "", None, (502, "")),
+        ] {
+            let (name, body, retry_after) = ("u".into(), Bytes::from(body), retry_after.map(str::to_owned));
+            let rejected = UpstreamError::Rejected { name, status, body, retry_after };
+            let response = HttpError::from(TurnError::from(BackendError::from(rejected))).into_response();
+            let wait = response.headers().get(RETRY_AFTER).map_or("", |w| w.to_str().unwrap());
+            assert_eq!((response.status().as_u16(), wait), want, "{status}");
+            assert!(response.headers().contains_key(REQUEST_ID));
+        }
+    }
 }

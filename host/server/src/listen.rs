@@ -21,6 +21,9 @@ use crate::{chat, info};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// More headers than this are refused with 431.
 const MAX_HEADERS: usize = 100;
+/// How much is read of a connection at once. hyper's own limit, 400 KB, would be kept by every connection that ever sent a
+/// long prompt.
+const MAX_READ: usize = 64 << 10;
 /// More connections than this wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8192;
 /// The pause after a failed accept, which is nearly always a lack of file descriptors.
@@ -84,6 +87,7 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace:
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
             .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_READ)
             .serve_connection(TokioIo::new(stream), service);
         let watched = graceful.watch(connection);
         connections.spawn(async move {

@@ -1,4 +1,7 @@
-//! `SKILL.md`: YAML between two `---` lines, then Markdown.
+//! `SKILL.md`: YAML between two `---` lines, then Markdown. Front matter that is no YAML but plain `key: value` lines,
+//! which MetaClaw's often is, is read line by line.
+
+mod plain_lines;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -32,7 +35,7 @@ pub struct SkillDocument {
 }
 
 /// The keys we read. Others (`license`, `allowed-tools`, …) belong to other readers of the same file.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct FrontMatter {
     name: Option<String>,
     description: Option<String>,
@@ -52,12 +55,26 @@ struct Written<'a> {
 
 impl SkillDocument {
     /// Reads the bytes of a file. `folder` is the name of the folder it lies in.
+    ///
+    /// YAML decides. Only what YAML refuses, or where it takes a description that begins with `#` for a comment, is read
+    /// line by line; if that is no skill either, the error is YAML's.
     pub fn parse(bytes: &[u8], folder: &str) -> Result<Self, SkillsError> {
         let text = std::str::from_utf8(bytes).map_err(|e| SkillsError::NotUtf8(e.valid_up_to()))?;
-        let (yaml, body) = split(text)?;
-        let front: FrontMatter = serde_yaml::from_str_with_options(yaml, yaml_options())
-            .map_err(|e| SkillsError::FrontMatter(one_line(&e.without_snippet().to_string())))?;
+        let (front, body) = split(text)?;
+        let yaml = serde_yaml::from_str_with_options::<FrontMatter>(front, yaml_options())
+            .map_err(|e| SkillsError::FrontMatter(one_line(&e.without_snippet().to_string())))
+            .and_then(|front| Self::check(front, body, folder));
+        yaml.or_else(|error| {
+            let lines = plain_lines::read(front).filter(|lines| match error {
+                SkillsError::FrontMatter(_) => true,
+                SkillsError::NoDescription => lines.description.as_ref().is_some_and(|text| text.starts_with('#')),
+                _ => false,
+            });
+            lines.and_then(|lines| Self::check(lines, body, folder).ok()).ok_or(error)
+        })
+    }
 
+    fn check(front: FrontMatter, body: &str, folder: &str) -> Result<Self, SkillsError> {
         let written = front.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
         let name = written.unwrap_or(folder);
         let name = name.parse().map_err(|why| SkillsError::Name { text: shown(name), why })?;

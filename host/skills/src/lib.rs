@@ -9,7 +9,8 @@
 //!
 //! A [`SkillTree`] owns the folder and one thread that follows its changes; a [`Library`] is what one agent sees at one
 //! moment, immutable and shared. Reading creates nothing, copies nothing, and follows no link: a file that is not plain
-//! is a [`SkillProblem`], and the rest still load. [`add_skill`] is the only way in, and it cannot leave the tree.
+//! is a [`SkillProblem`], and the rest still load. Front matter is YAML, or what MetaClaw reads as well: plain lines of
+//! `key: value`, in which a value needs no quotes whatever it holds. [`add_skill`] is the only way in, and it cannot leave the tree.
 
 mod common_words;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What a recorded turn costs: processor time of the whole process (caller, writer and SQLite's thread together),
-//! bytes on disk, in bursts of about 10,000 turns a second; and how fast samples are acknowledged.
+//! bytes on disk, in bursts of about 10,000 turns a second; how many turns a second it takes when there is no end of
+//! them; and how fast samples are acknowledged.
 //!
 //! `cargo run --release -p store --example record_cost -- [DIRECTORY]`. Linux only: it reads `/proc/self/stat`.
 #![expect(clippy::print_stdout, reason = "an example prints what it measures")]
@@ -47,6 +48,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let dir = tempfile::tempdir_in(&parent)?;
         measure(&load, dir.path()).await?;
     }
+    for (history, grows) in [(1 << 10, false), (64 << 10, false), (64 << 10, true)] {
+        for (callers, room) in [(1, 128), (1, 16), (64, 16)] {
+            let dir = tempfile::tempdir_in(&parent)?;
+            let load = Load { name: "without end", history, grows, remembered: true };
+            saturate(&load, callers, ByteSize(room << 20), dir.path()).await?;
+        }
+    }
     for writers in [1, 4, 64] {
         let dir = tempfile::tempdir_in(&parent)?;
         acknowledge(writers, dir.path()).await?;
@@ -74,7 +82,7 @@ async fn acknowledge(writers: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
                     weight: 1.0,
                     tokens: None,
                 };
-                store.record_turn(turn);
+                store.record_turn(turn).await?;
                 store.capture(sample, Verdict::Keep { weight: 1.0 }).await?;
             }
             Ok::<_, StoreError>(())
@@ -93,25 +101,48 @@ async fn acknowledge(writers: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// How many turns a second are taken from `callers` that never pause, with `room` in the queue.
+async fn saturate(load: &Load, callers: usize, room: ByteSize, dir: &Path) -> Result<(), Box<dyn Error>> {
+    let store = Arc::new(Store::open(dir, StoreOptions { queue_bytes: room, ..StoreOptions::default() }).await?);
+    let bodies = Arc::new(load.bodies());
+    let (started, before) = (Instant::now(), processor_time()?);
+    let mut tasks = tokio::task::JoinSet::new();
+    for caller in 0..callers {
+        let (store, bodies) = (store.clone(), bodies.clone());
+        let turns = (caller..load.turns()).step_by(callers);
+        let sessions = sessions()?;
+        tasks.spawn(async move {
+            for i in turns {
+                let body = bodies[i % bodies.len()].clone();
+                store.record_turn(record(sessions[i % SESSIONS].clone(), body)).await?;
+            }
+            Ok::<_, StoreError>(())
+        });
+    }
+    for done in tasks.join_all().await {
+        done?;
+    }
+    store.flush().await?;
+    let (took, used) = (started.elapsed(), processor_time()? - before);
+    store.close().await;
+    println!(
+        "{} KB{}, {callers} callers without pause, a queue of {} MB: {:.0} turns/s, {:.1} µs of processor for each",
+        load.history >> 10,
+        if load.grows { " that grow" } else { "" },
+        room.0 >> 20,
+        load.turns() as f64 / took.as_secs_f64(),
+        used.as_secs_f64() * 1e6 / load.turns() as f64,
+    );
+    Ok(())
+}
+
 async fn measure(load: &Load, dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut options = StoreOptions::default();
     if !load.remembered {
         options.session_memory = ByteSize(0);
     }
     let store = Store::open(dir, options).await?;
-    let sessions = (0..SESSIONS).map(|i| format!("session-{i}").parse::<SessionId>()).collect::<Result<Vec<_>, _>>()?;
-    let mut histories: Vec<_> = (0..SESSIONS).map(|i| messages(load.history, i)).collect();
-    // Every body is memory of its own, as it is when it comes from a socket; made before the clock runs.
-    let mut bodies = Vec::new();
-    let copies = if load.grows { TURNS / 10 } else { 80 * SESSIONS };
-    for i in 0..copies {
-        let history = &mut histories[i % SESSIONS];
-        if load.grows {
-            history.push_str(&format!(r#",{{"role":"user","content":"{i} {}"}}"#, "new words ".repeat(12)));
-        }
-        bodies.push(Bytes::from(format!(r#"{{"model":"a-model","messages":[{history}],"stream":true}}"#)));
-    }
-    let turns = if load.grows { copies } else { TURNS };
+    let (sessions, bodies, turns) = (sessions()?, load.bodies(), load.turns());
     let (started, before) = (Instant::now(), processor_time()?);
     let mut offered = Duration::ZERO;
     let mut tick = tokio::time::interval(Duration::from_millis(10));
@@ -119,27 +150,49 @@ async fn measure(load: &Load, dir: &Path) -> Result<(), Box<dyn Error>> {
         if i % BURST == 0 {
             tick.tick().await;
         }
-        let record = record(sessions[i % SESSIONS].clone(), bodies[i % copies].clone());
+        let record = record(sessions[i % SESSIONS].clone(), bodies[i % bodies.len()].clone());
         let clock = Instant::now();
-        store.record_turn(record);
+        store.record_turn(record).await?;
         offered += clock.elapsed();
     }
     store.flush().await?;
     let (took, used) = (started.elapsed(), processor_time()? - before);
-    let dropped = store.dropped_turns();
     store.close().await;
     let size: u64 = std::fs::read_dir(dir)?.filter_map(|e| e.ok()?.metadata().ok()).map(|meta| meta.len()).sum();
-    let kept = turns as u64 - dropped;
-    let each = |total: Duration| total.as_secs_f64() * 1e6 / kept as f64;
+    let each = |total: Duration| total.as_secs_f64() * 1e6 / turns as f64;
     println!(
-        "{}: {:.1} µs of processor for each turn ({:.2} µs in record_turn), {} bytes on disk; {:.0} turns/s, {dropped} dropped",
+        "{}: {:.1} µs of processor for each turn ({:.2} µs in record_turn), {} bytes on disk; {:.0} turns/s",
         load.name,
         each(used),
         each(offered),
-        size / kept,
-        kept as f64 / took.as_secs_f64(),
+        size / turns as u64,
+        turns as f64 / took.as_secs_f64(),
     );
     Ok(())
+}
+
+impl Load {
+    fn turns(&self) -> usize {
+        if self.grows { TURNS / 10 } else { TURNS }
+    }
+
+    /// Every body is memory of its own, as it is when it comes from a socket; made before the clock runs.
+    fn bodies(&self) -> Vec<Bytes> {
+        let mut histories: Vec<_> = (0..SESSIONS).map(|i| messages(self.history, i)).collect();
+        let copies = if self.grows { self.turns() } else { 80 * SESSIONS };
+        let mut body = |i: usize| {
+            let history = &mut histories[i % SESSIONS];
+            if self.grows {
+                history.push_str(&format!(r#",{{"role":"user","content":"{i} {}"}}"#, "new words ".repeat(12)));
+            }
+            Bytes::from(format!(r#"{{"model":"a-model","messages":[{history}],"stream":true}}"#))
+        };
+        (0..copies).map(&mut body).collect()
+    }
+}
+
+fn sessions() -> Result<Vec<SessionId>, Box<dyn Error>> {
+    Ok((0..SESSIONS).map(|i| format!("session-{i}").parse()).collect::<Result<_, _>>()?)
 }
 
 fn record(session: SessionId, request: Bytes) -> TurnRecord {

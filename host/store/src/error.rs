@@ -58,7 +58,7 @@ pub enum StoreError {
     /// [`Store::close`](crate::Store::close) was called.
     #[error("the store is closed")]
     Closed,
-    /// A sample names a turn that is not in its session: never recorded, dropped under load, or another agent's.
+    /// A sample names a turn that is not in its session: never recorded, or another agent's.
     #[error("turn {0} is not recorded in the sample's session: record the turn before its sample")]
     UnknownTurn(TurnId),
     /// A verdict's weight is outside 0 to 10.

@@ -1,16 +1,20 @@
 //! Durable state: sessions, turns and samples in one SQLite database.
 //!
-//! The answer path hands a finished turn over and goes on; it never waits for a disk. One task writes: whatever waits
-//! is committed together, and synced. A sample is acknowledged after that and not before. When a write fails nothing
-//! more is acknowledged, turns are counted as lost, and answers go on.
+//! Whoever hands a finished turn over goes on at once, and waits only while the queue is full: load slows the learning
+//! path down and loses nothing. One task writes: whatever waits is committed together, and synced. A sample is
+//! acknowledged after that and not before. When a write fails nothing more is accepted or acknowledged; what was handed
+//! over and is not written is counted as lost, and answers go on.
 //!
 //! ```text
-//! record_turn ──try──►┐                    load: sessions not remembered
-//!                     ├─ queue ─► writer ─ plan: cut bodies, number pieces (no I/O, own thread)
-//! capture ────wait───►┘   ▲                commit: sessions, contents, turns, samples (one transaction)
-//!    ▲                    └ bounded            │
-//!    └──────────────── acknowledged ◄──────────┘          queries ─► readers
+//! record_turn ──room?─►┐                    load: sessions not remembered
+//!                      ├─ queue ─► writer ─ plan: cut bodies, number pieces (no I/O, own thread)
+//! capture ──────room?─►┘   ▲                commit: sessions, contents, turns, samples (one transaction)
+//!    ▲                     └ bounded            │
+//!    └──────────────── acknowledged ◄───────────┘          queries ─► readers
 //! ```
+//!
+//! A commit waits for company, up to `flush_every`, unless somebody waits for it: for a sample, or for room. A turn's
+//! room is free again when its body is taken apart, but for what is new in it, which keeps its room until the commit.
 //!
 //! Clients send the whole conversation with each turn. A body is cut into pieces, each kept once for its session (see
 //! `pieces`), so a history costs what is new in it; nothing is shared between sessions, let alone agents.
@@ -71,7 +75,7 @@ pub struct StoreOptions {
     pub flush_every: Duration,
     /// The most jobs in the queue.
     pub queue_entries: usize,
-    /// The most that queued turns may hold.
+    /// The most that turns and samples may hold between being handed over and being written.
     pub queue_bytes: ByteSize,
     /// How much is remembered of the sessions that speak now. A session that was forgotten costs two queries and the
     /// hashing of one body when it speaks again.
@@ -158,8 +162,8 @@ impl Default for StoreOptions {
         StoreOptions {
             flush_every: Duration::from_millis(50),
             queue_entries: 4096,
-            queue_bytes: ByteSize(128 << 20),
-            session_memory: ByteSize(64 << 20),
+            queue_bytes: ByteSize(16 << 20),
+            session_memory: ByteSize(16 << 20),
             database_limit: None,
         }
     }
@@ -198,13 +202,16 @@ impl Store {
         Ok(Store { queue, shared, reader, writer: Mutex::new(tasks) })
     }
 
-    /// Hands a finished turn over. Never waits: when the queue is full, or the store is poisoned or closed, the record
-    /// is dropped and counted, and the answer is `false`. It is durable after `flush_every`, or after [`Store::flush`].
+    /// Hands a finished turn over: at once when the queue has room, else as soon as the writer has made some, which it
+    /// then does without delay. It is durable after `flush_every`, or after [`Store::flush`]. The order of calls that
+    /// wait is kept. A caller that gives up waiting has handed nothing over.
+    ///
+    /// Fails only when the store is poisoned or closed, also while waiting; the record is not kept then.
     ///
     /// The first turn of a session begins it; a turn after its end opens it again. A second record with the id of an
     /// earlier one is ignored.
-    pub fn record_turn(&self, record: TurnRecord) -> bool {
-        self.queue.offer(record)
+    pub async fn record_turn(&self, record: TurnRecord) -> Result<(), StoreError> {
+        self.queue.record(record).await
     }
 
     /// Keeps a sample of a recorded turn, and returns when it is durable. Exactly one row comes of a turn, whatever is
@@ -263,9 +270,10 @@ impl Store {
         self.shared.health()
     }
 
-    /// How many turn records were lost since the store was opened.
-    pub fn dropped_turns(&self) -> u64 {
-        self.shared.dropped()
+    /// How many turns were handed over and then lost to a failed write, since the store was opened. Those that
+    /// [`Store::record_turn`] refused are not among them.
+    pub fn lost_turns(&self) -> u64 {
+        self.shared.lost()
     }
 
     /// The agent's sessions, the most recently active first.

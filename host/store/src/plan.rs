@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::codes;
 use crate::error::StoreError;
-use crate::queue::{Answer, EndJob, Job, SampleJob};
+use crate::queue::{Answer, EndJob, Job, RECORD_COST, SampleJob};
 use crate::rows::{ContentRow, RowId, SampleRow, SessionRow, TurnRow};
 use crate::sessions::{Key, Session, Sessions};
 use crate::{Captured, MAX_REASON, MAX_WEIGHT};
@@ -63,7 +63,18 @@ pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<T
 }
 
 impl Plan {
-    fn turn(&mut self, record: TurnRecord, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
+    /// What the rows hold in memory, roughly, in bytes: less than the batch did by all that is known already.
+    pub(crate) fn cost(&self) -> usize {
+        let contents: usize = self.contents.iter().map(|row| row.body.len()).sum();
+        let turns: usize = self.turns.iter().map(|row| RECORD_COST + row.record.answer.len()).sum();
+        let words = |row: &SampleRow| {
+            row.tokens.as_ref().map_or(0, |(_, completion, logprobs)| completion.len() + logprobs.len())
+        };
+        let samples: usize = self.samples.iter().map(|row| RECORD_COST + words(row)).sum();
+        contents + turns + samples
+    }
+
+    fn turn(&mut self, mut record: TurnRecord, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
         let key = (record.agent.clone(), record.session.clone());
         let started = codes::micros(record.started);
         let budget = sessions.budget();
@@ -77,7 +88,9 @@ impl Plan {
         session.last_active = session.last_active.max(started.saturating_add(codes::span(record.duration)));
         let position = session.turns;
         session.turns += 1;
-        let request = session.keep_body(&record.request, record.kind, budget, &mut self.contents);
+        // Taken out of the record: a row must not hold a body whose pieces are known.
+        let body = std::mem::take(&mut record.request);
+        let request = session.keep_body(&body, record.kind, budget, &mut self.contents);
         known.entry(record.id).or_insert(Recorded { session: session.id, sample: None });
         self.turns.push(TurnRow { session: session.id, position, request, record });
         self.touched.insert(key);

@@ -1,17 +1,19 @@
-//! The queue between the answer path and the writer: bounded by entries and by bytes.
+//! The queue before the writer: bounded by entries and by bytes. Whoever finds it full waits, and the writer hurries
+//! meanwhile: nothing is ever lost to load.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use domain::{AgentId, EndReason, Sample, TokenTrace, TurnRecord, Verdict};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc::{self, Permit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 
 use crate::error::StoreError;
 use crate::sessions::Key;
 use crate::{Captured, Health};
 
 /// What a record or sample costs in memory besides its content, roughly, in bytes.
-const RECORD_COST: usize = 512;
+pub(crate) const RECORD_COST: usize = 512;
 /// How many waiting jobs make a commit due before its time.
 pub(crate) const BATCH: usize = 1024;
 
@@ -20,7 +22,7 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// What the writer is asked to do, in order.
 pub(crate) enum Job {
-    /// Keep a turn. Nobody waits.
+    /// Keep a turn. Nobody waits for its commit.
     Turn(Box<TurnRecord>),
     /// Keep a sample, and say so when it is durable.
     Sample(Box<SampleJob>),
@@ -57,15 +59,23 @@ pub(crate) struct EndJob {
 pub(crate) struct Shared {
     /// Something waits for the next commit.
     pub(crate) wake: Notify,
-    /// How many queued jobs somebody waits for.
+    /// How many callers wait: for the answer to a queued job, or for room to queue one.
     urgent: AtomicUsize,
     /// Room for content, in bytes.
     room: Semaphore,
     max_bytes: u32,
-    dropped: AtomicU64,
-    /// Whether the last record was dropped: one burst is logged once.
-    shedding: AtomicBool,
+    /// How many accepted turns a failed write has lost.
+    lost: AtomicU64,
     poisoned: OnceLock<String>,
+}
+
+/// Somebody who waits for room: while this exists, a commit is due.
+struct Waiting<'a>(&'a Shared);
+
+/// The room of a batch that the writer took out; what is left of it is given back at the end.
+pub(crate) struct Room {
+    shared: Arc<Shared>,
+    bytes: usize,
 }
 
 /// Held by the writer: when it goes, whoever waits for room is told.
@@ -110,8 +120,7 @@ impl Shared {
             urgent: AtomicUsize::new(0),
             room: Semaphore::new(max_bytes as usize),
             max_bytes,
-            dropped: AtomicU64::new(0),
-            shedding: AtomicBool::new(false),
+            lost: AtomicU64::new(0),
             poisoned: OnceLock::new(),
         }
     }
@@ -128,24 +137,28 @@ impl Shared {
         }
     }
 
-    /// How much room a job took.
-    pub(crate) fn room_of(&self, job: &Job) -> usize {
-        job.cost().min(self.max_bytes as usize)
+    /// How much room a job takes: what is larger than the whole queue takes all of it, and so passes when it is empty.
+    fn room_of(&self, job: &Job) -> u32 {
+        u32::try_from(job.cost()).map_or(self.max_bytes, |cost| cost.min(self.max_bytes))
     }
 
-    /// Gives back the room of a batch that is written or dropped.
-    pub(crate) fn release(&self, bytes: usize) {
-        self.room.add_permits(bytes);
+    /// How much room nobody has.
+    #[cfg(test)]
+    pub(crate) fn room_left(&self) -> usize {
+        self.room.available_permits()
     }
 
-    /// Counts lost records.
-    pub(crate) fn lose(&self, records: u64) {
-        self.dropped.fetch_add(records, Ordering::Relaxed);
+    /// Counts turns that were accepted and cannot be kept.
+    pub(crate) fn lose(&self, turns: u64) {
+        if turns > 0 {
+            let lost = self.lost.fetch_add(turns, Ordering::Relaxed) + turns;
+            tracing::error!(lost, "turn records that were handed over are lost to the failed write");
+        }
     }
 
-    /// How many records were lost since the store was opened.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// How many accepted turns were lost since the store was opened.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Nothing is acknowledged from now on.
@@ -166,6 +179,41 @@ impl Shared {
     }
 }
 
+impl<'a> Waiting<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.urgent.fetch_add(1, Ordering::AcqRel);
+        shared.wake.notify_one();
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.urgent.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Room {
+    /// The room that `batch` took when it was queued.
+    pub(crate) fn of(batch: &[Job], shared: &Arc<Shared>) -> Self {
+        let bytes = batch.iter().map(|job| shared.room_of(job) as usize).sum();
+        Room { shared: Arc::clone(shared), bytes }
+    }
+
+    /// Gives back what is no longer needed, all but `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        let kept = self.bytes.min(bytes);
+        self.shared.room.add_permits(self.bytes - kept);
+        self.bytes = kept;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
 impl Drop for Working {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -182,32 +230,20 @@ impl Queue {
         (Queue { jobs, shared }, receiver)
     }
 
-    /// Hands a turn to the writer, or drops and counts it. Never waits.
-    pub(crate) fn offer(&self, record: TurnRecord) -> bool {
-        let shared = &self.shared;
-        let accepted = shared.poisoned().is_none() && self.try_send(Job::Turn(Box::new(record)));
-        if accepted {
-            shared.shedding.store(false, Ordering::Relaxed);
-            if self.jobs.max_capacity() - self.jobs.capacity() >= BATCH {
-                shared.wake.notify_one();
-            }
-        } else {
-            shared.lose(1);
-            if !shared.shedding.swap(true, Ordering::Relaxed) {
-                tracing::warn!(dropped = shared.dropped(), "turn records are dropped: the store does not keep up");
-            }
+    /// Hands a turn to the writer, who need not hurry with it. Waits for room.
+    pub(crate) async fn record(&self, record: TurnRecord) -> Result<(), StoreError> {
+        let job = Job::Turn(Box::new(record));
+        let (room, place) = self.room_for(&job).await?;
+        // Whoever waited for room may have got that of a batch that failed.
+        if self.shared.poisoned().is_some() {
+            return Err(self.stopped());
         }
-        accepted
-    }
-
-    fn try_send(&self, job: Job) -> bool {
-        let Ok(cost) = u32::try_from(job.cost()) else { return false };
-        let Ok(room) = self.shared.room.try_acquire_many(cost) else { return false };
-        let sent = self.jobs.try_send(job).is_ok();
-        if sent {
-            room.forget();
+        room.forget();
+        place.send(job);
+        if self.jobs.max_capacity() - self.jobs.capacity() >= BATCH {
+            self.shared.wake.notify_one();
         }
-        sent
+        Ok(())
     }
 
     /// Queues a job and waits for its answer.
@@ -217,17 +253,28 @@ impl Queue {
         answer.await.unwrap_or_else(|_| Err(self.stopped()))
     }
 
-    /// Queues a job that somebody waits for; waits for room.
+    /// Queues a job whose commit somebody waits for. Waits for room.
     pub(crate) async fn send(&self, job: Job) -> Result<(), StoreError> {
-        // What is larger than the queue passes when the queue is empty.
-        let cost = u32::try_from(self.shared.room_of(&job)).unwrap_or(self.shared.max_bytes);
-        let room = self.shared.room.acquire_many(cost).await.map_err(|_| self.stopped())?;
-        let place = self.jobs.reserve().await.map_err(|_| self.stopped())?;
+        let (room, place) = self.room_for(&job).await?;
         room.forget();
         self.shared.urgent.fetch_add(1, Ordering::AcqRel);
         place.send(job);
         self.shared.wake.notify_one();
         Ok(())
+    }
+
+    /// Room for `job` and a place in the queue, in the order in which callers came.
+    async fn room_for(&self, job: &Job) -> Result<(SemaphorePermit<'_>, Permit<'_, Job>), StoreError> {
+        let cost = self.shared.room_of(job);
+        if let Ok(room) = self.shared.room.try_acquire_many(cost)
+            && let Ok(place) = self.jobs.try_reserve()
+        {
+            return Ok((room, place));
+        }
+        let _waiting = Waiting::new(&self.shared);
+        let room = self.shared.room.acquire_many(cost).await.map_err(|_| self.stopped())?;
+        let place = self.jobs.reserve().await.map_err(|_| self.stopped())?;
+        Ok((room, place))
     }
 
     /// Why a job has no answer.

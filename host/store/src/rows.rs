@@ -1,6 +1,5 @@
 //! Rows on their way into tables, and how they are written many at a time.
 
-use bytes::Bytes;
 use domain::{AgentId, SampleState, TurnId, TurnRecord};
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
@@ -49,10 +48,11 @@ pub(crate) struct ContentRow {
     pub(crate) session: RowId,
     pub(crate) number: u32,
     pub(crate) hash: Hash,
-    pub(crate) body: Bytes,
+    /// A copy: a slice would hold on to the whole body that it was found in.
+    pub(crate) body: Vec<u8>,
 }
 
-/// A turn, its body already taken apart.
+/// A turn, its body already taken out and apart.
 pub(crate) struct TurnRow {
     pub(crate) session: RowId,
     pub(crate) position: u64,

@@ -112,25 +112,24 @@ impl Session {
 
     /// The recipe of a prompt's tokens.
     pub(crate) fn keep_tokens(&mut self, tokens: &[u32], new: &mut Vec<ContentRow>) -> Vec<u8> {
-        let pieces = tokens.chunks(TOKENS_IN_A_PIECE).map(|piece| Bytes::from(crate::codes::token_bytes(piece)));
+        let pieces = tokens.chunks(TOKENS_IN_A_PIECE).map(crate::codes::token_bytes);
         let numbers: Vec<_> = pieces.map(|piece| self.number_of(piece, new)).collect();
         pieces::encode(&numbers)
     }
 
     /// The numbers of the pieces from `start` to each cut.
-    fn number(&mut self, body: &Bytes, mut start: usize, cuts: &[Cut], new: &mut Vec<ContentRow>) -> Vec<u32> {
-        let piece = |cut: &Cut| body.slice(std::mem::replace(&mut start, cut.end)..cut.end);
-        let pieces: Vec<_> = cuts.iter().map(piece).collect();
-        pieces.into_iter().map(|piece| self.number_of(piece, new)).collect()
+    fn number(&mut self, body: &[u8], mut start: usize, cuts: &[Cut], new: &mut Vec<ContentRow>) -> Vec<u32> {
+        let pieces = cuts.iter().map(|cut| &body[std::mem::replace(&mut start, cut.end)..cut.end]);
+        pieces.map(|piece| self.number_of(piece, new)).collect()
     }
 
-    fn number_of(&mut self, body: Bytes, new: &mut Vec<ContentRow>) -> u32 {
-        let hash = hash(&body);
+    fn number_of(&mut self, piece: impl AsRef<[u8]> + Into<Vec<u8>>, new: &mut Vec<ContentRow>) -> u32 {
+        let hash = hash(piece.as_ref());
         let next = self.next;
         let number = *self.known.entry(hash).or_insert(next);
         if number == next {
             self.next += 1;
-            new.push(ContentRow { session: self.id, number, hash, body });
+            new.push(ContentRow { session: self.id, number, hash, body: piece.into() });
         }
         number
     }

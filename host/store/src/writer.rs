@@ -14,7 +14,7 @@ use crate::database::{self, Database};
 use crate::dir::StateDir;
 use crate::error::StoreError;
 use crate::plan::{Plan, Recorded, Reply, plan};
-use crate::queue::{BATCH, Job, Shared, Working};
+use crate::queue::{BATCH, Job, Room, Shared, Working};
 use crate::rows::{self, Hash, RowId};
 use crate::sessions::{Key, Session, Sessions};
 
@@ -36,11 +36,9 @@ impl Writer {
         while let Some(first) = self.jobs.recv().await {
             let mut batch = self.gather(first).await;
             let barrier = batch.pop_if(|job| job.is_barrier());
-            let bytes = batch.iter().map(|job| self.shared.room_of(job)).sum();
             if !batch.is_empty() {
                 self.write(batch).await;
             }
-            self.shared.release(bytes);
             if let Some(job) = barrier {
                 self.pass(job).await;
             }
@@ -77,11 +75,12 @@ impl Writer {
 
     /// Commits a batch and answers whoever waits; or poisons the store.
     async fn write(&mut self, mut batch: Vec<Job>) {
+        let mut room = Room::of(&batch, &self.shared);
         let turns = batch.iter().filter(|job| !job.is_urgent()).count();
         let mut replies = Vec::new();
         let kept = match self.shared.poisoned() {
             Some(reason) => Err(reason.to_owned()),
-            None => self.keep(&mut batch, &mut replies).await,
+            None => self.keep(&mut batch, &mut room, &mut replies).await,
         };
         match kept {
             Ok(()) => replies.into_iter().for_each(|reply| reply()),
@@ -94,11 +93,13 @@ impl Writer {
     }
 
     /// Loads, plans, commits. An error is told in words, because all that can be done with it is to tell it.
-    async fn keep(&mut self, batch: &mut Vec<Job>, replies: &mut Vec<Reply>) -> Result<(), String> {
+    async fn keep(&mut self, batch: &mut Vec<Job>, room: &mut Room, replies: &mut Vec<Reply>) -> Result<(), String> {
         let recorded = self.load(batch).await.map_err(|e| e.to_string())?;
         let mut plan = self.plan(std::mem::take(batch), recorded).await.map_err(|e| e.to_string())?;
         *replies = std::mem::take(&mut plan.replies);
         let touched = std::mem::take(&mut plan.touched);
+        // Most of a body is known. Its room is free for others while the disk is busy.
+        room.shrink_to(plan.cost());
         self.commit(plan).await.map_err(|e| e.to_string())?;
         self.sessions.settle(touched);
         Ok(())
@@ -228,7 +229,8 @@ impl Writer {
 
     /// Deletes an agent's rows, then rebuilds the file and empties the log, so that not a byte is left in the state
     /// directory: `secure_delete` overwrites rows, rebuilding drops whatever a page that was split still holds of them.
-    /// Rebuilding takes a second for each few hundred megabytes; meanwhile turns queue up or are dropped.
+    /// Rebuilding takes a second for each few hundred megabytes; meanwhile the queue fills, and then callers
+    /// wait.
     async fn purge(&mut self, agent: &AgentId) -> Result<u64, StoreError> {
         let path = self.database.path.clone();
         let sql = |action| StoreError::sql(action, &path);

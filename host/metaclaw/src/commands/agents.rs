@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use ::config::{AgentOverview, Config, LoadOptions, Paths};
+use ::config::{AgentOverview, Config, Paths};
 use anyhow::{Context, bail};
 use domain::AgentId;
 use serde::Serialize;
@@ -37,7 +37,7 @@ fn parse(id: &str) -> anyhow::Result<AgentId> {
 }
 
 fn list(paths: &Paths, json: bool) -> anyhow::Result<()> {
-    let config = super::load(paths, LoadOptions { dev: true, ..LoadOptions::default() })?.config;
+    let config = super::load(paths, super::lenient())?.config;
     let tree = SkillTree::open(&config.skills_dir, TreeOptions { follow: false, ..TreeOptions::default() })?;
     let mut ids: BTreeSet<AgentId> = config.agents().map(|(id, _)| id.clone()).collect();
     ids.extend(tree.agents());
@@ -49,14 +49,20 @@ fn list(paths: &Paths, json: bool) -> anyhow::Result<()> {
     output::line(format_args!("{:<24} {:<12} {:<32} {:<20} skills", "agent", "mode", "model", "policy"));
     for row in rows {
         let note = if row.configured { "" } else { "  (has skills only; settings of _default)" };
-        output::line(format_args!("{:<24} {:<12} {:<32} {:<20} {}{note}", row.agent, row.mode, row.target, row.policy, row.skills));
+        output::line(format_args!(
+            "{:<24} {:<12} {:<32} {:<20} {}{note}",
+            row.agent, row.mode, row.target, row.policy, row.skills
+        ));
     }
     Ok(())
 }
 
 fn row(id: &AgentId, config: &Config, tree: &SkillTree) -> Row {
     let overview = config.agent_overview(id);
-    let target = overview.targets.first().map(|t| if t.model.is_empty() { t.upstream.clone() } else { format!("{} ({})", t.model, t.upstream) });
+    let target = overview
+        .targets
+        .first()
+        .map(|t| if t.model.is_empty() { t.upstream.clone() } else { format!("{} ({})", t.model, t.upstream) });
     Row {
         agent: id.to_string(),
         mode: overview.mode,
@@ -69,7 +75,7 @@ fn row(id: &AgentId, config: &Config, tree: &SkillTree) -> Row {
 
 fn show(id: &str, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let id = parse(id)?;
-    let config = super::load(paths, LoadOptions { dev: true, ..LoadOptions::default() })?.config;
+    let config = super::load(paths, super::lenient())?.config;
     let overview: AgentOverview = config.agent_overview(&id);
     match json {
         true => output::json(&overview),
@@ -80,7 +86,7 @@ fn show(id: &str, paths: &Paths, json: bool) -> anyhow::Result<()> {
 
 fn add(id: &str, mode: Option<ModeArg>, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let id = parse(id)?;
-    if super::load(paths, LoadOptions { dev: true, ..LoadOptions::default() })?.config.is_listed(&id) {
+    if super::load(paths, super::lenient())?.config.is_listed(&id) {
         bail!("agent `{id}` is configured already: `metaclaw agents show {id}`");
     }
     let mode = match mode {
@@ -88,20 +94,24 @@ fn add(id: &str, mode: Option<ModeArg>, paths: &Paths, json: bool) -> anyhow::Re
         Some(ModeArg::Rl) => "rl",
         Some(ModeArg::Auto) => "auto",
     };
-    ::config::set(paths, &[(&format!("agents.{id}.mode"), mode)], LoadOptions { dev: true, ..LoadOptions::default() })?;
+    ::config::set(paths, &[(&format!("agents.{id}.mode"), mode)], super::lenient())?;
     match json {
         true => output::json(&json!({"added": id.as_str(), "mode": mode})),
-        false => output::line(format_args!("added agent `{id}` ({mode}); a running host takes it up when it is restarted")),
+        false => {
+            output::line(format_args!("added agent `{id}` ({mode}); a running host takes it up when it is restarted"))
+        }
     }
     Ok(())
 }
 
 fn remove(id: &str, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let id = parse(id)?;
-    ::config::unset(paths, &format!("agents.{id}"), LoadOptions { dev: true, ..LoadOptions::default() })?;
+    ::config::unset(paths, &format!("agents.{id}"), super::lenient())?;
     match json {
         true => output::json(&json!({"removed": id.as_str()})),
-        false => output::line(format_args!("removed agent `{id}` from the configuration; its skills, samples and sessions stay")),
+        false => output::line(format_args!(
+            "removed agent `{id}` from the configuration; its skills, samples and sessions stay"
+        )),
     }
     Ok(())
 }

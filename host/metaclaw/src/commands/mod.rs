@@ -24,11 +24,16 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Stop(args) => status::stop(&args, &paths, cli.json),
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
-        Command::Skills(args) => skills::run(args, &load(&paths, LoadOptions::default())?.config.skills_dir, cli.json),
+        Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
     }
+}
+
+/// For commands that run no module: a home whose host is started with `--dev` must work for them too.
+pub(crate) fn lenient() -> LoadOptions {
+    LoadOptions { dev: true, ..LoadOptions::default() }
 }
 
 /// Reads the configuration; a bad one is reported whole and ends the command with 64.

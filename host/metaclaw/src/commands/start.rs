@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::config::{Config, LoadOptions, Paths};
+use ::config::{Config, LoadOptions, Paths, UpstreamKind};
 use agents::{Host, HostParts, Metrics};
 use anyhow::{Context, bail};
 use domain::AgentId;
@@ -17,7 +17,7 @@ use serde_json::json;
 use server::{Access, App, Listener, Options};
 use store::{Store, StoreError, StoreOptions};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -33,13 +33,20 @@ const POLL: Duration = Duration::from_millis(50);
 /// How many agents the greeting names.
 const SHOWN_AGENTS: usize = 4;
 
+/// The signals that mean something to a host.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
 /// `metaclaw start`
 pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
-    let options = LoadOptions { dev: args.dev, mode: args.mode.map(Into::into), port: args.port, ..LoadOptions::default() };
-    let loaded = super::load(paths, options)?;
+    let loaded = super::load(paths, options(args))?;
     loaded.warnings.iter().for_each(output::note);
     log_to_stderr(&args.log)?;
     let config = loaded.config;
+    spare_huge_pages(&config);
     // The runtime has a worker for each core this process may use.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build()?;
     let address = SocketAddr::new(config.server.host, config.server.port);
@@ -54,10 +61,21 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
         version: env!("CARGO_PKG_VERSION").into(),
         wants_key: config.server.api_key.is_some(),
     };
-    greet(&config, &running, json);
-    let served = serve(&runtime, &config, listener, store, parts, &running);
+    let served = serve(&runtime, &config, listener, store, parts, &running, json);
     Running::withdraw(&config.home);
     served
+}
+
+/// Huge pages suit a model's weights; a proxy's scattered small allocations would only hold four times the memory.
+fn spare_huge_pages(config: &Config) {
+    let has_model = config.upstreams.values().any(|u| matches!(u.kind, UpstreamKind::Embedded { .. }));
+    if !has_model && let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay on");
+    }
+}
+
+fn options(args: &StartArgs) -> LoadOptions {
+    LoadOptions { dev: args.dev, mode: args.mode.map(Into::into), port: args.port, ..LoadOptions::default() }
 }
 
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
@@ -70,11 +88,20 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 /// Serves until a signal, then shuts down in this order: 1 no new connections, 2 streams under way finish, 3 the last turns
 /// are recorded and the store closed, 4 guests and models stop. A second signal ends everything at once; what was
 /// acknowledged is durable already.
-fn serve(runtime: &Runtime, config: &Config, listener: Listener, store: Store, parts: Parts, running: &Running) -> anyhow::Result<()> {
+fn serve(
+    runtime: &Runtime,
+    config: &Config,
+    listener: Listener,
+    store: Store,
+    parts: Parts,
+    running: &Running,
+    json: bool,
+) -> anyhow::Result<()> {
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let Parts { engine, skills, upstreams, default, named, .. } = parts;
     runtime.block_on(async {
+        let signals = Signals::catch()?;
         let host = Arc::new(Host::new(HostParts {
             default,
             named,
@@ -89,15 +116,18 @@ fn serve(runtime: &Runtime, config: &Config, listener: Listener, store: Store, p
         let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
         let app = App { host: host.clone(), registry: Arc::new(registry), access, options: Options { max_body } };
         let stop = CancellationToken::new();
-        let signals = wait_for_signals(stop.clone());
+        // Whoever reads the greeting may look for this host, and stop it, at once.
         running.announce(&config.home).context("the note of the running host could not be written")?;
+        greet(config, running, json);
         let work = async {
             let cut = tokio::join!(server::serve(listener, app, stop.clone(), config.server.shutdown_grace), async {
                 stop.run_until_cancelled(host.end_idle_sessions()).await;
             })
             .0;
             if cut > 0 {
-                output::note(format_args!("{cut} connections were still busy after the grace period and have been cut"));
+                output::note(format_args!(
+                    "{cut} connections were still busy after the grace period and have been cut"
+                ));
             }
             match Arc::try_unwrap(host) {
                 Ok(host) => host.close().await,
@@ -106,26 +136,35 @@ fn serve(runtime: &Runtime, config: &Config, listener: Listener, store: Store, p
         };
         tokio::select! {
             () = work => Ok(()),
-            second = signals => second,
+            second = signals.wait(stop.clone()) => second,
         }
     })?;
     engine.shutdown();
     Ok(())
 }
 
-/// Cancels `stop` at the first SIGTERM or SIGINT; returns at the second. SIGHUP, which a closing terminal sends, is ignored.
-async fn wait_for_signals(stop: CancellationToken) -> anyhow::Result<()> {
-    let (mut term, mut int, mut hup) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
-    loop {
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            _ = hup.recv() => continue,
+impl Signals {
+    /// From now on none of them ends the process by itself.
+    fn catch() -> anyhow::Result<Self> {
+        let caught = |kind| signal(kind).context("signals cannot be caught");
+        let (term, int, hup) = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
+        Ok(Signals { term: caught(term)?, int: caught(int)?, hup: caught(hup)? })
+    }
+
+    /// Cancels `stop` at the first SIGTERM or SIGINT; returns at the second. SIGHUP, which a closing terminal sends, is
+    /// ignored.
+    async fn wait(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => {}
+                _ = self.int.recv() => {}
+                _ = self.hup.recv() => continue,
+            }
+            if stop.is_cancelled() {
+                bail!("stopped at once by a second signal: turns under way were cut off");
+            }
+            stop.cancel();
         }
-        if stop.is_cancelled() {
-            bail!("stopped at once by a second signal: turns under way were cut off");
-        }
-        stop.cancel();
     }
 }
 
@@ -137,7 +176,8 @@ fn greet(config: &Config, running: &Running, json: bool) {
     let url = running.url("/v1");
     output::line(format_args!("metaclaw {} listens on {url} (stop with Ctrl-C)", running.version));
     output::line("");
-    let named: Vec<_> = config.agents().map(|(id, _)| id.clone()).filter(|id| *id != AgentId::Default).take(SHOWN_AGENTS).collect();
+    let named: Vec<_> =
+        config.agents().map(|(id, _)| id.clone()).filter(|id| *id != AgentId::Default).take(SHOWN_AGENTS).collect();
     let key = if running.wants_key { " -H \"Authorization: Bearer $METACLAW_KEY\"" } else { "" };
     for id in if named.is_empty() { vec![AgentId::Default] } else { named } {
         let header = if id == AgentId::Default { String::new() } else { format!(" -H 'X-Agent-Id: {id}'") };
@@ -148,8 +188,12 @@ fn greet(config: &Config, running: &Running, json: bool) {
 }
 
 fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter:?} is not a filter such as `info` or `agents=debug`"))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("--log {filter:?} is not a filter such as `info` or `agents=debug`"))?;
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     subscriber.try_init().map_err(|e| anyhow::anyhow!(e))
 }
 
@@ -163,9 +207,16 @@ pub(crate) fn in_background(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     if let Ok(running) = Running::find(&paths.home, None) {
         bail!("a host is running on this home already, at {} (process {})", running.address, running.pid);
     }
+    // A bad configuration is reported here, not in a log.
+    super::load(paths, options(args))?;
     private_folder(&paths.home)?;
     let log = args.log_file.clone().unwrap_or_else(|| paths.home.join("host.log"));
-    let out = OpenOptions::new().create(true).append(true).mode(0o600).open(&log).with_context(|| format!("the log {} cannot be opened", log.display()))?;
+    let out = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log)
+        .with_context(|| format!("the log {} cannot be opened", log.display()))?;
     let without_daemon = std::env::args_os().skip(1).filter(|a| a != "--daemon");
     let mut words = Vec::new();
     let mut skip = false;
@@ -195,12 +246,22 @@ pub(crate) fn in_background(args: &StartArgs, paths: &Paths, json: bool) -> anyh
         if let Some(running) = Running::find(&paths.home, None).ok().filter(|r| r.pid == child.id()) {
             match json {
                 true => output::json(&running),
-                false => output::line(format_args!("running in the background: http://{} (process {}, log {})", running.address, running.pid, log.display())),
+                false => output::line(format_args!(
+                    "running in the background: http://{} (process {}, log {})",
+                    running.address,
+                    running.pid,
+                    log.display()
+                )),
             }
             return Ok(());
         }
         if began.elapsed() > DAEMON_TIMEOUT {
-            bail!("the background host (process {}) does not serve after {} s: see {}", child.id(), DAEMON_TIMEOUT.as_secs(), log.display());
+            bail!(
+                "the background host (process {}) does not serve after {} s: see {}",
+                child.id(),
+                DAEMON_TIMEOUT.as_secs(),
+                log.display()
+            );
         }
         #[expect(clippy::disallowed_methods, reason = "another process is waited for, from a plain thread")]
         std::thread::sleep(POLL);

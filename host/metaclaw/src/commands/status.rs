@@ -21,11 +21,16 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
         output::json(&json!({"running": running, "state": ready}));
         return Ok(());
     }
-    output::line(format_args!("running: http://{} (process {}, version {})", running.address, running.pid, running.version));
+    output::line(format_args!(
+        "running: http://{} (process {}, version {})",
+        running.address, running.pid, running.version
+    ));
     let problems = ready["problems"].as_array().cloned().unwrap_or_default();
     match problems.is_empty() {
         true => output::line("ready: yes"),
-        false => problems.iter().for_each(|p| output::line(format_args!("problem: {}", p.as_str().unwrap_or_default()))),
+        false => {
+            problems.iter().for_each(|p| output::line(format_args!("problem: {}", p.as_str().unwrap_or_default())))
+        }
     }
     Ok(())
 }
@@ -38,7 +43,12 @@ pub(crate) fn stop(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result
     let began = Instant::now();
     while running.lives() {
         if began.elapsed() > STOP_TIMEOUT {
-            bail!("process {} is still finishing turns after {} s: wait, or end it with `kill {}`", running.pid, STOP_TIMEOUT.as_secs(), running.pid);
+            bail!(
+                "process {} is still finishing turns after {} s: wait, or end it with `kill {}`",
+                running.pid,
+                STOP_TIMEOUT.as_secs(),
+                running.pid
+            );
         }
         #[expect(clippy::disallowed_methods, reason = "another process is waited for, from a plain thread")]
         std::thread::sleep(POLL);

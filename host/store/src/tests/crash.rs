@@ -69,7 +69,9 @@ async fn work(store: Store) -> StoreError {
             loop {
                 history.push(format!("message {}", "x".repeat(500)));
                 let record = turn("a", &format!("s{writer}"), chat(&history));
-                store.record_turn(record.clone());
+                if let Err(error) = store.record_turn(record.clone()).await {
+                    return error;
+                }
                 let tokens = TokenTrace { prompt: (0..3000).collect(), ..TokenTrace::default() };
                 match store.capture(sample_of(&record, Some(tokens)), KEEP).await {
                     Ok(_) => println!("\nack {}", record.id),
@@ -142,7 +144,7 @@ async fn a_full_database_poisons_until_it_is_opened_with_room() {
     let mut acknowledged = Vec::new();
     let reason = loop {
         let record = turn("a", "s", format!("{}{}", acknowledged.len(), "x".repeat(40_000)));
-        assert!(store.record_turn(record.clone()));
+        store.record_turn(record.clone()).await.unwrap();
         match store.capture(sample_of(&record, None), KEEP).await {
             Ok(_) => acknowledged.push(record),
             Err(StoreError::Poisoned { reason }) => break reason,
@@ -151,10 +153,11 @@ async fn a_full_database_poisons_until_it_is_opened_with_room() {
     };
     assert!((5..13).contains(&acknowledged.len()) && reason.contains("full"), "{reason}");
     assert_eq!(store.health(), Health::Poisoned { reason });
-    assert_eq!(store.dropped_turns(), 1);
+    assert_eq!(store.lost_turns(), 1);
     // Nothing is promised any more, not even what would fit; what was kept can still be read.
-    assert!(!store.record_turn(turn("a", "s", "{}")));
-    assert_eq!(store.dropped_turns(), 2);
+    let refused = store.record_turn(turn("a", "s", "{}")).await;
+    assert!(matches!(refused, Err(StoreError::Poisoned { .. })));
+    assert_eq!(store.lost_turns(), 1, "who is refused knows");
     let again = store.capture(sample_of(&acknowledged[0], None), KEEP).await;
     assert!(matches!(again, Err(StoreError::Poisoned { .. })));
     assert!(matches!(store.flush().await, Err(StoreError::Poisoned { .. })));
@@ -186,7 +189,7 @@ mod modes {
         if let Some(dir) = directory() {
             let store = open(&dir).await;
             let record = turn("a", "s", "{}");
-            store.record_turn(record.clone());
+            store.record_turn(record.clone()).await.unwrap();
             store.capture(sample_of(&record, None), KEEP).await.unwrap();
             for entry in std::fs::read_dir(&dir).unwrap() {
                 let entry = entry.unwrap();

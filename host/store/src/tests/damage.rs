@@ -67,7 +67,7 @@ async fn an_older_schema_is_brought_up_to_date_and_a_newer_one_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let record = turn("a", "s", chat(&["kept".to_owned()]));
-    store.record_turn(record.clone());
+    store.record_turn(record.clone()).await.unwrap();
     store.close().await;
 
     let mut next = database::migrations();
@@ -90,7 +90,7 @@ async fn an_attempt_that_was_cut_off_is_made_again() {
         std::fs::write(dir.path().join(leftover), "half a database").unwrap();
     }
     let store = open(dir.path()).await;
-    assert!(store.record_turn(turn("a", "s", "{}")));
+    store.record_turn(turn("a", "s", "{}")).await.unwrap();
     store.flush().await.unwrap();
     store.close().await;
 }
@@ -104,7 +104,7 @@ async fn damage_is_found_and_never_a_panic_or_another_text() {
     for i in 0..30 {
         history.push(format!("message {i} {}", "words ".repeat(300)));
         let record = turn("a", "s", chat(&history));
-        store.record_turn(record.clone());
+        store.record_turn(record.clone()).await.unwrap();
         store.capture(sample_of(&record, Some(TokenTrace::default())), KEEP).await.unwrap();
         records.push(record);
     }

@@ -18,7 +18,7 @@ async fn a_sample_comes_back_with_its_tokens_and_a_dropped_one_with_its_reason()
         logprobs: vec![-0.25, f32::NEG_INFINITY],
     };
     for record in [&kept, &dropped, &textual] {
-        store.record_turn(record.clone());
+        store.record_turn(record.clone()).await.unwrap();
     }
     let verdict = Verdict::Keep { weight: 2.5 };
     let captured = store.capture(sample_of(&kept, Some(trace.clone())), verdict).await.unwrap();
@@ -53,7 +53,7 @@ async fn prompts_that_grow_are_kept_once() {
     for turns in 1..=50 {
         let record = turn("a", "s", "{}");
         let tokens = TokenTrace { prompt: (0..turns * 1000).collect(), ..TokenTrace::default() };
-        store.record_turn(record.clone());
+        store.record_turn(record.clone()).await.unwrap();
         store.capture(sample_of(&record, Some(tokens.clone())), KEEP).await.unwrap();
         assert_eq!(store.sample_of(record.id).await.unwrap().unwrap().sample.tokens, Some(tokens));
     }
@@ -68,7 +68,7 @@ async fn one_turn_gives_one_sample_however_often_it_is_captured() {
     let dir = tempfile::tempdir().unwrap();
     let store = std::sync::Arc::new(open(dir.path()).await);
     let record = turn("a", "s", "{}");
-    store.record_turn(record.clone());
+    store.record_turn(record.clone()).await.unwrap();
     let mut callers = tokio::task::JoinSet::new();
     for _ in 0..20 {
         let (store, sample) = (store.clone(), sample_of(&record, None));
@@ -93,7 +93,7 @@ async fn a_turn_is_durable_before_or_with_its_sample() {
     let store = open(dir.path()).await;
     for _ in 0..20 {
         let record = turn("a", "s", "{}");
-        store.record_turn(record.clone());
+        store.record_turn(record.clone()).await.unwrap();
         // Nothing was flushed: the acknowledgement alone must imply the turn.
         store.capture(sample_of(&record, None), KEEP).await.unwrap();
         assert!(store.turn(record.id).await.unwrap().is_some());
@@ -106,8 +106,8 @@ async fn a_sample_without_its_turn_in_its_session_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let record = turn("a", "s", "{}");
-    store.record_turn(record.clone());
-    store.record_turn(turn("b", "s", "{}"));
+    store.record_turn(record.clone()).await.unwrap();
+    store.record_turn(turn("b", "s", "{}")).await.unwrap();
     store.flush().await.unwrap();
     let unrecorded = sample_of(&turn("a", "s", "{}"), None);
     let foreign = Sample { agent: agent("b"), ..sample_of(&record, None) };

@@ -11,8 +11,11 @@ async fn a_session_ends_once_and_comes_back_with_its_next_turn() {
     let (owner, name) = (agent("a"), session("s"));
     let at_work = || async { store.sessions(&owner, 10).await.unwrap().remove(0) };
     let first = TurnRecord { started: at(1000), duration: Duration::from_secs(5), ..turn("a", "s", "{}") };
-    store.record_turn(first);
-    store.record_turn(TurnRecord { started: at(1010), duration: Duration::from_secs(2), ..turn("a", "s", "{}") });
+    store.record_turn(first).await.unwrap();
+    store
+        .record_turn(TurnRecord { started: at(1010), duration: Duration::from_secs(2), ..turn("a", "s", "{}") })
+        .await
+        .unwrap();
     assert!(store.end_session(&owner, &name, EndReason::Header).await.unwrap());
     let ended = at_work().await;
     assert_eq!((ended.started, ended.last_active, ended.turns, ended.generation), (at(1000), at(1012), 2, 0));
@@ -22,7 +25,7 @@ async fn a_session_ends_once_and_comes_back_with_its_next_turn() {
     assert!(!store.end_session(&agent("b"), &name, EndReason::Idle).await.unwrap(), "another agent's");
     assert_eq!(at_work().await, ended);
 
-    store.record_turn(TurnRecord { started: at(2000), ..turn("a", "s", "{}") });
+    store.record_turn(TurnRecord { started: at(2000), ..turn("a", "s", "{}") }).await.unwrap();
     store.flush().await.unwrap();
     let back = at_work().await;
     assert_eq!((back.ended, back.turns, back.generation, back.started), (None, 3, 1, at(1000)));
@@ -30,7 +33,7 @@ async fn a_session_ends_once_and_comes_back_with_its_next_turn() {
 
     // It counts on after a restart.
     let store = open(dir.path()).await;
-    store.record_turn(turn("a", "s", "{}"));
+    store.record_turn(turn("a", "s", "{}")).await.unwrap();
     store.flush().await.unwrap();
     let turns = store.turns(&owner, &name, 10).await.unwrap();
     assert_eq!(turns.iter().map(|turn| turn.position).collect::<Vec<_>>(), [0, 1, 2, 3]);
@@ -43,7 +46,10 @@ async fn silent_sessions_are_found_and_shutdown_ends_the_rest() {
     let store = open(dir.path()).await;
     let quick = Duration::from_secs(1);
     for (owner, name, started) in [("a", "old", 100), ("a", "older", 50), ("b", "old", 80), ("b", "new", 900)] {
-        store.record_turn(TurnRecord { started: at(started), duration: quick, ..turn(owner, name, "{}") });
+        store
+            .record_turn(TurnRecord { started: at(started), duration: quick, ..turn(owner, name, "{}") })
+            .await
+            .unwrap();
     }
     store.flush().await.unwrap();
     let names = |sessions: Vec<crate::StoredSession>| {
@@ -59,7 +65,7 @@ async fn silent_sessions_are_found_and_shutdown_ends_the_rest() {
     assert!(store.idle_sessions(at(5000), 10).await.unwrap().is_empty());
     assert_eq!(store.end_all_open(EndReason::Shutdown).await.unwrap(), 0);
     // What is remembered knows it too.
-    store.record_turn(turn("b", "new", "{}"));
+    store.record_turn(turn("b", "new", "{}")).await.unwrap();
     store.flush().await.unwrap();
     let back = store.sessions(&agent("b"), 1).await.unwrap().remove(0);
     assert_eq!((back.ended, back.generation), (None, 1));
@@ -79,15 +85,15 @@ async fn a_purged_agent_leaves_not_a_byte() {
     for i in 0..200 {
         let mut record = turn("gone", "s", chat(&[format!("{i} {marker}")]));
         record.answer = format!("{marker} {i}").into();
-        store.record_turn(record.clone());
-        store.record_turn(turn("stays", "s", chat(&[format!("{i} {other}")])));
+        store.record_turn(record.clone()).await.unwrap();
+        store.record_turn(turn("stays", "s", chat(&[format!("{i} {other}")]))).await.unwrap();
         store.capture(sample_of(&record, None), Verdict::Drop { reason: format!("{marker} {i}") }).await.unwrap();
     }
     // Names in no order split the pages of an index, and a split may leave copies behind.
     for i in 1..=500_u64 {
         let name = format!("{:016x} {marker}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        store.record_turn(turn("gone", &name, "{}"));
-        store.record_turn(turn("stays", &name.replace(marker, other), "{}"));
+        store.record_turn(turn("gone", &name, "{}")).await.unwrap();
+        store.record_turn(turn("stays", &name.replace(marker, other), "{}")).await.unwrap();
         if i % 100 == 0 {
             store.flush().await.unwrap();
         }
@@ -99,7 +105,7 @@ async fn a_purged_agent_leaves_not_a_byte() {
     assert_eq!((rows(&store, "turns").await, rows(&store, "samples").await), (700, 0));
     assert_eq!(store.turns(&agent("stays"), &session("s"), 1000).await.unwrap().len(), 200);
     // The name may begin again.
-    store.record_turn(turn("gone", "s", "{}"));
+    store.record_turn(turn("gone", "s", "{}")).await.unwrap();
     store.flush().await.unwrap();
     assert_eq!(store.sessions(&agent("gone"), 1).await.unwrap()[0].turns, 1);
     assert_eq!(store.purge(&agent("nobody")).await.unwrap(), 0);

@@ -20,7 +20,7 @@ async fn every_field_of_a_turn_comes_back() {
         ..turn("_default", "s", "{}")
     };
     for record in [&full, &bare] {
-        assert!(store.record_turn(record.clone()));
+        store.record_turn(record.clone()).await.unwrap();
     }
     store.flush().await.unwrap();
     for record in [full, bare] {
@@ -55,7 +55,7 @@ async fn any_body_comes_back_byte_for_byte_whether_or_not_it_is_json() {
     for body in bodies.iter().chain(&bodies).chain(bodies.iter().rev()) {
         let record = turn("a", "s", body.clone());
         ids.push((record.id, body));
-        assert!(store.record_turn(record));
+        store.record_turn(record).await.unwrap();
     }
     store.flush().await.unwrap();
     for (i, (id, body)) in ids.into_iter().enumerate() {
@@ -76,7 +76,7 @@ async fn a_history_that_is_sent_again_with_every_turn_is_kept_once() {
             history.push(format!("question {i}: {}", "why? ".repeat(200)));
             let record = turn("a", "s", chat(&history));
             sent.push(record.clone());
-            store.record_turn(record);
+            store.record_turn(record).await.unwrap();
             store.flush().await.unwrap();
             history.push(format!("answer {i}: {}", "so. ".repeat(250)));
         }
@@ -137,7 +137,7 @@ async fn however_a_history_changes_between_turns_it_comes_back() {
         let kind = if random(5) == 0 { TurnKind::Side } else { TurnKind::Main };
         let record = TurnRecord { kind, ..turn("a", "s", body.clone()) };
         sent.push(record.clone());
-        assert!(store.record_turn(record));
+        store.record_turn(record).await.unwrap();
         if random(10) == 0 {
             store.flush().await.unwrap();
         }
@@ -160,7 +160,7 @@ async fn agents_with_the_same_session_names_and_words_share_nothing() {
     for i in 0..50 {
         for owner in ["alice", "bob", "_default"] {
             let record = TurnRecord { model: format!("{owner}-{i}"), ..turn(owner, "main", body.clone()) };
-            assert!(store.record_turn(record));
+            store.record_turn(record).await.unwrap();
         }
     }
     store.flush().await.unwrap();
@@ -187,8 +187,8 @@ async fn the_first_record_of_a_turn_stays() {
     let store = open(dir.path()).await;
     let first = turn("a", "s", r#"{"model":"first"}"#);
     let second = TurnRecord { request: r#"{"model":"second"}"#.into(), ..first.clone() };
-    store.record_turn(first.clone());
-    store.record_turn(second);
+    store.record_turn(first.clone()).await.unwrap();
+    store.record_turn(second).await.unwrap();
     store.flush().await.unwrap();
     assert_eq!(store.turn(first.id).await.unwrap().unwrap().record.request, first.request);
     assert_eq!(rows(&store, "turns").await, 1);
@@ -200,7 +200,7 @@ async fn the_last_turns_of_a_session_are_read_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     for i in 0..10 {
-        store.record_turn(turn("a", "s", format!("{i}")));
+        store.record_turn(turn("a", "s", format!("{i}"))).await.unwrap();
     }
     store.flush().await.unwrap();
     let last = store.turns(&agent("a"), &session("s"), 3).await.unwrap();
