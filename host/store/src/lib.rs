@@ -162,7 +162,7 @@ impl Default for StoreOptions {
         StoreOptions {
             flush_every: Duration::from_millis(50),
             queue_entries: 4096,
-            queue_bytes: ByteSize(16 << 20),
+            queue_bytes: ByteSize(8 << 20),
             session_memory: ByteSize(16 << 20),
             database_limit: None,
         }
