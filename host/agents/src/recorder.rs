@@ -23,6 +23,8 @@ use crate::views::SampleView;
 pub(crate) const MAX_IN_FLIGHT: usize = 4096;
 /// How much the answers and requests of finished turns may hold while they wait to be recorded. Above it, new turns wait.
 const MAX_BACKLOG: usize = 8 << 20;
+/// What a finished turn holds beside its contents, roughly.
+const TURN_COST: usize = 4 << 10;
 /// How long a new turn waits for a place.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Answers above this are read off the async threads.
@@ -153,7 +155,7 @@ impl Backlog {
 
 impl Finished {
     fn size(&self) -> usize {
-        self.begun.request.body().len() + self.answer.len()
+        TURN_COST + self.begun.request.body().len() + self.answer.len()
     }
 }
 

@@ -23,7 +23,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 100;
 /// How much is read of a connection at once. hyper's own limit, 400 KB, would be kept by every connection that ever sent a
 /// long prompt.
-const MAX_READ: usize = 64 << 10;
+const MAX_READ: usize = 16 << 10;
 /// More connections than this wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8192;
 /// The pause after a failed accept, which is nearly always a lack of file descriptors.

@@ -1,10 +1,13 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
 
 use crate::error::{UpstreamError, root_cause};
 
@@ -16,11 +19,20 @@ pub struct Pieces {
 }
 
 /// An answer's body as it comes. Frames are passed on as the connection read them.
+///
+/// An upstream that says nothing for a whole [`SILENCE`] is given up. The timer is looked at only while nothing comes, and
+/// moved only when it runs out, so that a chunk does not pay for a clock: the silence lasts between one and two `SILENCE`s.
 #[derive(Debug)]
 pub struct UpstreamBody {
     name: String,
     inner: reqwest::Body,
+    timer: Pin<Box<Sleep>>,
+    /// Whether something came since the timer was set.
+    heard: bool,
 }
+
+/// How long an upstream may be silent. MetaClaw allows 600 s for a whole answer.
+pub(crate) const SILENCE: Duration = Duration::from_secs(600);
 
 impl Pieces {
     /// A body of these pieces, `len` bytes in all.
@@ -52,7 +64,7 @@ impl Body for Pieces {
 
 impl UpstreamBody {
     pub(crate) fn new(name: String, inner: reqwest::Body) -> Self {
-        UpstreamBody { name, inner }
+        UpstreamBody { name, inner, timer: Box::pin(tokio::time::sleep(SILENCE)), heard: false }
     }
 }
 
@@ -61,13 +73,18 @@ impl Body for UpstreamBody {
     type Error = UpstreamError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        Poll::Ready(frame.map(|f| {
-            f.map_err(|e| match e.is_timeout() {
-                true => UpstreamError::Timeout { name: self.name.clone() },
-                false => UpstreamError::Broken { name: self.name.clone(), reason: root_cause(&e) },
-            })
-        }))
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            self.heard = true;
+            let broken = |e| UpstreamError::Broken { name: self.name.clone(), reason: root_cause(&e) };
+            return Poll::Ready(frame.map(|f| f.map_err(broken)));
+        }
+        loop {
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            if !std::mem::take(&mut self.heard) {
+                return Poll::Ready(Some(Err(UpstreamError::Timeout { name: self.name.clone() })));
+            }
+            self.timer.as_mut().reset(Instant::now() + SILENCE);
+        }
     }
 
     fn is_end_stream(&self) -> bool {

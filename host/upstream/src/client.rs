@@ -8,13 +8,11 @@ use http_body_util::{BodyExt, Limited};
 use protocol::Spliced;
 use reqwest::{Client, Request, Url};
 
-use crate::body::{Pieces, UpstreamBody};
+use crate::body::{Pieces, SILENCE, UpstreamBody};
 use crate::error::{BuildError, UpstreamError, root_cause};
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an upstream may be silent, before or between bytes. MetaClaw allows 600 s for a whole answer.
-const READ_TIMEOUT: Duration = Duration::from_secs(600);
 /// Idle connections kept for each upstream; more are closed after use.
 const IDLE_CONNECTIONS: usize = 256;
 /// How much of an error body is read.
@@ -99,7 +97,6 @@ impl HttpUpstream {
             .no_proxy()
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build()
             .map_err(|source| BuildError::Client { name: name(), source })?;
@@ -117,7 +114,9 @@ impl HttpUpstream {
             }
         }
         *request.body_mut() = Some(reqwest::Body::wrap(Pieces::new(body.parts, body.len)));
-        let response = self.client.execute(request).await.map_err(|e| self.failed(&e))?;
+        let response = tokio::time::timeout(SILENCE, self.client.execute(request)).await;
+        let response = response.map_err(|_| UpstreamError::Timeout { name: self.name.clone() })?;
+        let response = response.map_err(|e| self.failed(&e))?;
         let status = response.status();
         let response: http::Response<reqwest::Body> = response.into();
         let (head, body) = response.into_parts();
