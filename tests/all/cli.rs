@@ -2,7 +2,7 @@
 
 use tests::{Home, Reply, Upstream};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn start_status_stop_in_the_background() {
     let upstream = Upstream::echo().await;
     let home = Home::with(&upstream, "");

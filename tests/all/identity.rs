@@ -10,16 +10,16 @@ use tests::{Home, Upstream};
 async fn two_agents_share_nothing_over_two_thousand_turns() {
     let upstream = Upstream::echo().await;
     let home = Home::with(&upstream, "agents: { alpha: { mode: rl }, beta: { mode: rl } }\n");
-    home.skill("_shared", "shared-rule", "Use when reports are written", "SHARED-BODY");
-    home.skill("alpha", "report-style", "Use when reports are written", "ALPHA-BODY");
-    home.skill("beta", "report-style", "Use when reports are written", "BETA-BODY");
+    home.skill("_shared", "shared-rule", "Use when harbours are described", "SHARED-BODY");
+    home.skill("alpha", "report-style", "Use when a report is due", "ALPHA-BODY");
+    home.skill("beta", "report-style", "Use when a report is due", "BETA-BODY");
     let host = home.start().await;
     let turns: Vec<(usize, String, String)> = futures_util::future::join_all((0..2000).map(|i| {
         let host = &host;
         async move {
             let agent = ["alpha", "beta"][i % 2];
             let session = format!("s{}", (i / 2) % 25);
-            let answer = host.say(&format!("write report {}", i / 2)).agent(agent).session(&session).send().await;
+            let answer = host.say(&format!("harbours report {}", i / 2)).agent(agent).session(&session).send().await;
             assert_eq!(answer.status, 200, "{}", answer.text);
             assert_eq!(answer.header("x-metaclaw-agent"), agent);
             (i, session, answer.header("x-request-id").to_owned())

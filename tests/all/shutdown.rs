@@ -42,7 +42,7 @@ async fn a_stop_lets_streams_finish_and_takes_no_new_turns() {
     for response in begun {
         assert!(response.text().await.unwrap().ends_with("data: [DONE]\n\n"), "every stream is whole");
     }
-    assert!(host.stop().success());
+    assert!(host.ended().success());
 }
 
 /// Ten times: samples are made by four clients until the host is killed. Whatever it had said to be durable is there

@@ -97,13 +97,13 @@ async fn the_block_stays_byte_for_byte_while_the_choice_stays() {
 async fn the_budget_holds() {
     let upstream = Upstream::echo().await;
     let home = Home::with(&upstream, "skills: { token_budget: 300 }\n");
-    for i in 0..6 {
-        home.skill("", &format!("ships-{i}"), "Use when building ships", &"hull ".repeat(90));
+    for part in ["masts", "sails", "keels"] {
+        home.skill("", &format!("fit-{part}"), &format!("Use when fitting {part}"), &"and so on ".repeat(45));
     }
     let host = home.start().await;
-    let answer = host.say("building ships").send().await;
+    let answer = host.say("masts, sails and keels").send().await;
     assert_eq!(answer.header("x-metaclaw-skills"), "2", "each is about 120 tokens");
     let json = upstream.last().body;
     assert_eq!(json["messages"].as_array().unwrap().len(), 2);
-    assert_eq!(json["messages"][1], json!({"role": "user", "content": "building ships"}));
+    assert_eq!(json["messages"][1], json!({"role": "user", "content": "masts, sails and keels"}));
 }

@@ -85,8 +85,13 @@ impl Host {
     }
 
     /// SIGTERM, and waits for the end.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits for the end of a host that was told to stop.
+    pub fn ended(mut self) -> ExitStatus {
         self.child.wait().unwrap()
     }
 
