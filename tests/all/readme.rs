@@ -27,7 +27,8 @@ async fn the_commands_of_the_demo_print_what_it_says() {
     let home = Home::demo();
     let host = home.start_with(&["--dev"]).await;
     let (address, folder) = (host.address().to_string(), home.path().to_str().unwrap().to_owned());
-    let path = format!("{}:{}", tests::metaclaw().parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let path =
+        format!("{}:{}", tests::metaclaw().parent().unwrap().display(), std::env::var_os("PATH").unwrap().display());
     for Example { command, output } in examples {
         let here = command.replace(ADDRESS, &address).replace(HOME, &folder);
         let mut shell = Command::new("timeout");
@@ -36,7 +37,12 @@ async fn the_commands_of_the_demo_print_what_it_says() {
         let printed = printed.replace(&address, ADDRESS).replace(&folder, HOME);
         let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
         let wanted: Vec<&str> = output.iter().map(String::as_str).collect();
-        assert!(prints(&wanted, &lines), "$ {command}\n\nREADME.md says:\n{}\n\nit prints:\n{}", output.join("\n"), lines.join("\n"));
+        assert!(
+            prints(&wanted, &lines),
+            "$ {command}\n\nREADME.md says:\n{}\n\nit prints:\n{}",
+            output.join("\n"),
+            lines.join("\n")
+        );
     }
 }
 
@@ -101,8 +107,14 @@ fn examples_are_taken_from_their_section_only() {
 ```console\n$ one \\\n    --more\nout\n…\n\n$ two\n```\n\
 ### Deeper\n```console\n$ three\n# no heading\n```\n\
 ## After\n```console\n$ no\n```\n";
-    let example = |command: &str, output: &[&str]| Example { command: command.into(), output: output.iter().map(|s| s.to_string()).collect() };
-    assert_eq!(examples(markdown), [example("one \\\n    --more", &["out", "…"]), example("two", &[]), example("three", &["# no heading"])]);
+    let example = |command: &str, output: &[&str]| Example {
+        command: command.into(),
+        output: output.iter().map(|s| s.to_string()).collect(),
+    };
+    assert_eq!(
+        examples(markdown),
+        [example("one \\\n    --more", &["out", "…"]), example("two", &[]), example("three", &["# no heading"])]
+    );
 }
 
 #[test]
