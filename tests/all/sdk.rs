@@ -47,13 +47,18 @@ async fn run(checks: impl FnOnce([String; 2]) -> std::process::Output + Send + '
     let upstream = Upstream::scripted(move |seen| stage.play(seen)).await;
     let module = guest("examples/two-agents/policy");
     let policy = format!("policy: {{ module: \"{}\", config: {{ refuse: [horoscope] }} }}", module.display());
-    let home = Home::with(&upstream, &format!("proxy: {{ api_key: \"{KEY}\" }}\nagents: {{ assistant: {{ {policy} }} }}\n"));
+    let home =
+        Home::with(&upstream, &format!("proxy: {{ api_key: \"{KEY}\" }}\nagents: {{ assistant: {{ {policy} }} }}\n"));
     let host = home.start_with(&["--dev"]).await;
     let args = [host.url("/v1"), KEY.to_owned()];
     let out = tokio::task::spawn_blocking(|| checks(args)).await.unwrap();
     let said = String::from_utf8_lossy(&out.stdout);
     println!("{said}{}", String::from_utf8_lossy(&out.stderr));
-    assert!(out.status.success() && said.contains("ok "), "a check of {} failed, see above", said.lines().next().unwrap_or("the library"));
+    assert!(
+        out.status.success() && said.contains("ok "),
+        "a check of {} failed, see above",
+        said.lines().next().unwrap_or("the library")
+    );
     assert!(host.stop().success());
 }
 
@@ -71,12 +76,14 @@ impl Stage {
             "piece by piece" => self.begin_stepwise(),
             "next piece" => self.go_on(),
             "talk for ever" => {
-                let (feed, reply) = stream(&[chunk(json!({"content": "so far"}), None)]);
+                let (feed, reply) = stream(&[so_far()]);
                 self.endless.lock().unwrap().push(feed);
                 reply
             }
-            "how many went away?" => Reply::Words(self.endless.lock().unwrap().iter().filter(|f| f.is_closed()).count().to_string()),
-            "break off" => stream(&[chunk(json!({"content": "so far"}), None)]).1,
+            "how many went away?" => {
+                Reply::Words(self.endless.lock().unwrap().iter().filter(|f| f.is_closed()).count().to_string())
+            }
+            "break off" => stream(&[so_far()]).1,
             _ if seen.body["tools"].is_array() => use_tools(seen),
             _ if seen.body["response_format"].is_object() => Reply::Words(r#"{"city":"Paris"}"#.into()),
             words => Reply::Words(format!("echo: {words}")),
@@ -108,7 +115,8 @@ impl Stage {
 fn use_tools(seen: &Seen) -> Reply {
     let messages = seen.body["messages"].as_array().unwrap();
     let text = |v: &Value| v.as_str().unwrap().to_owned();
-    let results = messages.iter().filter(|m| m["role"] == "tool").map(|m| text(&m["tool_call_id"]) + " " + &text(&m["content"]));
+    let results =
+        messages.iter().filter(|m| m["role"] == "tool").map(|m| text(&m["tool_call_id"]) + " " + &text(&m["content"]));
     let results: Vec<String> = results.collect();
     if !results.is_empty() {
         return Reply::Words(format!("echo: {}", results.join(", ")));
@@ -127,6 +135,7 @@ fn use_tools(seen: &Seen) -> Reply {
     };
     let more = |arguments: &str| json!({"function": {"arguments": arguments}});
     let pieces = [
+        chunk(json!({"role": "assistant", "content": null}), None),
         piece(0, call("call_1", "")),
         piece(0, more("{\"ci")),
         piece(0, more("ty\":\"Paris\"}")),
@@ -139,7 +148,10 @@ fn use_tools(seen: &Seen) -> Reply {
 }
 
 fn rejection(status: u16) -> Reply {
-    Reply::Status(status, json!({"error": {"message": format!("the upstream says {status}"), "type": "test", "code": null}}).to_string())
+    Reply::Status(
+        status,
+        json!({"error": {"message": format!("the upstream says {status}"), "type": "test", "code": null}}).to_string(),
+    )
 }
 
 /// A stream that has begun. It ends, or breaks off, when its feed is dropped.
@@ -147,6 +159,10 @@ fn stream(pieces: &[String]) -> (Feed, Reply) {
     let (feed, receiver) = mpsc::channel(8);
     pieces.iter().for_each(|p| feed.try_send(Ok(p.clone().into())).unwrap());
     (feed, Reply::Pieces("text/event-stream", receiver))
+}
+
+fn so_far() -> String {
+    chunk(json!({"role": "assistant", "content": "so far"}), None)
 }
 
 fn chunk(delta: Value, finish: Option<&str>) -> String {
@@ -158,9 +174,13 @@ fn chunk(delta: Value, finish: Option<&str>) -> String {
 /// A Python with the library.
 fn python() -> PathBuf {
     let folder = installed("python", "requirements.txt", |source, folder| {
-        must(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder), "Python 3 with venv: apt-get install python3-venv");
+        must(
+            Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder),
+            "Python 3 with venv: apt-get install python3-venv",
+        );
         let mut pip = Command::new(folder.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(source.join("requirements.txt"));
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg(source.join("requirements.txt"));
         must(&mut pip, "a package index with these versions, such as https://pypi.org");
     });
     folder.join("bin/python")
@@ -174,7 +194,10 @@ fn node() -> PathBuf {
         }
         let mut npm = Command::new("npm");
         npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(folder);
-        must(&mut npm, "Node 18 or newer with npm (apt-get install nodejs npm) and a registry, such as https://registry.npmjs.org");
+        must(
+            &mut npm,
+            "Node 18 or newer with npm (apt-get install nodejs npm) and a registry, such as https://registry.npmjs.org",
+        );
     });
     fs::copy(source("node").join("checks.mjs"), folder.join("checks.mjs")).unwrap();
     folder

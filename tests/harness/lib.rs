@@ -25,14 +25,19 @@ pub fn root() -> PathBuf {
 /// Cargo's output folder, wherever it is.
 pub fn target() -> PathBuf {
     let this = std::env::current_exe().unwrap();
-    this.ancestors().find(|p| p.file_name().is_some_and(|n| n == "release" || n == "debug")).unwrap().parent().unwrap().to_owned()
+    this.ancestors()
+        .find(|p| p.file_name().is_some_and(|n| n == "release" || n == "debug"))
+        .unwrap()
+        .parent()
+        .unwrap()
+        .to_owned()
 }
 
 /// The `metaclaw` command, built if need be: a test never meets an old one.
 pub fn metaclaw() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let build = || {
-        let status = Command::new(env!("CARGO")).args(["build", "--release", "-p", "metaclaw"]).current_dir(root()).status();
+        let status = at_root(env!("CARGO")).args(["build", "--release", "-p", "metaclaw"]).status();
         assert!(status.unwrap().success(), "metaclaw does not build");
         target().join("release/metaclaw")
     };
@@ -46,13 +51,23 @@ pub fn guest(crate_dir: &str) -> PathBuf {
     let dir = root().join(crate_dir);
     let out = target().join("guests").join(format!("{}.wasm", crate_dir.replace('/', "-")));
     std::fs::create_dir_all(out.parent().unwrap()).unwrap();
-    let status = Command::new(env!("CARGO"))
-        .args(["run", "--release", "--quiet", "-p", "policy-build", "--"])
-        .args([&dir, &out])
-        .current_dir(root())
-        .status();
+    let build = ["run", "--release", "--quiet", "-p", "policy-build", "--"];
+    let status = at_root(env!("CARGO")).args(build).args([&dir, &out]).status();
     assert!(status.unwrap().success(), "{crate_dir} does not build");
     out
+}
+
+/// A command that builds: run in the root, without what Cargo has told this test of its own package. Build scripts that look
+/// at that (ring's does) would run again in every such build and in the next one by hand, and much be compiled anew.
+pub(crate) fn at_root(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|n| n.starts_with("CARGO_PKG_") || n.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// Waits until `ready` gives something, at most ten seconds.

@@ -256,12 +256,19 @@ const checks = {
   },
 };
 
+/** Fails when `promise` does not settle: Node would end without a word. */
+function inTime(promise) {
+  let timer;
+  const late = new Promise((_, reject) => (timer = setTimeout(reject, 30_000, new Error("still waiting after 30 s"))));
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 let failed = 0;
 console.log(`openai ${VERSION}, Node ${process.versions.node}`);
 for (const [name, check] of Object.entries(checks)) {
   const began = performance.now();
   try {
-    await check();
+    await inTime(check());
     console.log(`ok      ${name} (${((performance.now() - began) / 1000).toFixed(2)} s)`);
   } catch (error) {
     failed += 1;
