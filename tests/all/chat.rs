@@ -114,6 +114,13 @@ async fn an_upstream_that_is_not_there_is_a_502_with_its_name() {
     let answer = host.say("hi").send().await;
     assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unreachable"));
     assert!(answer.text.contains("`default`"), "{}", answer.text);
+    let id = answer.header("x-request-id").to_owned();
+    let state = tests::until("the turn is recorded", async || {
+        let state = host.get(&format!("/v1/turns/{id}")).await;
+        state["outcome"].is_string().then_some(state)
+    })
+    .await;
+    assert_eq!(state["outcome"], "failed", "a turn without an answer is known by its request id");
 }
 
 #[tokio::test]

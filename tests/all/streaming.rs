@@ -150,3 +150,17 @@ async fn a_client_that_goes_away_stops_the_upstream() {
     tokio::time::timeout(std::time::Duration::from_secs(10), sender.closed()).await.expect("the upstream is not told");
     assert_eq!(state(&host, &turn).await["outcome"], "cancelled");
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_before_the_answer_begins_leaves_a_record_too() {
+    let upstream = Upstream::scripted(|_| Reply::Silence).await;
+    let host = Home::with(&upstream, "").start().await;
+    let asked = tests::until("the upstream is asked", async || (!upstream.seen().is_empty()).then_some(()));
+    tokio::select! {
+        _ = host.say("hi").begin() => panic!("there is no answer"),
+        () = asked => {}
+    }
+    let line = r#"metaclaw_turns_total{agent="_default",kind="main",outcome="cancelled"}"#;
+    tests::until("the turn is recorded", async || (host.metric(line).await == 1).then_some(())).await;
+    assert_eq!(host.metric("metaclaw_turns_in_flight").await, 0);
+}

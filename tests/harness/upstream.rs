@@ -34,6 +34,8 @@ pub struct Seen {
 pub enum Reply {
     /// These words, streamed word by word when a stream was asked for.
     Words(String),
+    /// Nothing, for ever.
+    Silence,
     /// This status and body.
     Status(u16, String),
     /// These bytes, each piece in a frame of its own as it comes; the stream ends when the sender is dropped, and breaks
@@ -112,6 +114,7 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, raw: Bytes) ->
         Response::builder().status(status).header("content-type", kind).body(body).unwrap()
     };
     match (shared.script)(&seen) {
+        Reply::Silence => std::future::pending().await,
         Reply::Status(status, body) => respond(status, "application/json", body.into()),
         Reply::Words(words) if seen.body["stream"] == true => {
             let events: Vec<Result<Bytes, Infallible>> = events(&seen.body, &words).into_iter().map(Ok).collect();

@@ -28,6 +28,9 @@ pub enum EmbeddedError {
     /// The model, or the request as the model sees it.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// More than the model can do.
+    #[error("the embedded model gives one answer to a request: leave `n` out")]
+    OneAnswer,
     /// A field that the model needs is not of its type.
     #[error("the embedded model cannot read the request: {0}")]
     Request(#[from] serde_json::Error),
@@ -50,6 +53,7 @@ struct Wishes {
     stop: Option<Stop>,
     presence_penalty: Option<f32>,
     frequency_penalty: Option<f32>,
+    n: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +129,9 @@ impl Embedded {
 
 fn request(wishes: Wishes, session: String) -> Result<Request, EmbeddedError> {
     let usual = Sampling::default();
+    if wishes.n.is_some_and(|n| n != 1) {
+        return Err(EmbeddedError::OneAnswer);
+    }
     Ok(Request {
         messages: ChatMessage::from_openai(&wishes.messages)?,
         tools: wishes.tools,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use domain::{DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind};
+use domain::{DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
 use policy::{AgentPolicy, CatalogSource, Decided, RouteDecision, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
@@ -17,9 +17,10 @@ use crate::error::TurnError;
 use crate::identity::{HeaderClaims, Identity};
 use crate::injection::Blocks;
 use crate::metrics::{AgentLabels, FailureLabels, Metrics};
-use crate::recorder::{Begun, Finished, MAX_IN_FLIGHT, Place, Recorder};
-use crate::registry::{Agent, Registry, UnknownAgent};
-use crate::reply::{Reply, ReplyBody};
+use crate::open_turn::{Ending, OpenTurn};
+use crate::recorder::{Begun, MAX_IN_FLIGHT, Recorder};
+use crate::registry::{Agent, Registry};
+use crate::reply::Reply;
 use crate::sessions::{Injected, Sessions, lock};
 use crate::views::{CatalogView, TurnView};
 
@@ -40,6 +41,8 @@ pub struct Host {
 /// A request as the server took it in.
 #[derive(Debug)]
 pub struct Incoming {
+    /// The turn's id, which the client gets as its request id whatever happens.
+    pub turn: TurnId,
     /// Identity headers.
     pub claims: HeaderClaims,
     /// The body, already within its size limit.
@@ -81,7 +84,7 @@ impl Host {
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
 
         let mut begun = Begun {
-            id: TurnId(Uuid::now_v7()),
+            id: incoming.turn,
             session,
             kind: identity.kind,
             started,
@@ -92,53 +95,43 @@ impl Host {
             skill_generation: plan.generation,
             policy: plan.policy,
             ends_session: identity.session_done,
-            agent,
+            agent: agent.clone(),
         };
-        let answering = match plan.route {
+        let reply = Reply::about(&begun, plan.note);
+        self.metrics.in_flight.inc();
+        let index = match plan.route {
+            RouteDecision::To(index) => index,
             RouteDecision::Refuse(words) => {
-                begun.model = request.model().into_owned();
-                refusal(&begun, &words)
-            }
-            RouteDecision::To(index) => {
-                let target = &begun.agent.targets[index];
-                begun.upstream = target.upstream.to_string();
-                begun.model = if target.model.is_empty() { request.model().into_owned() } else { target.model.to_string() };
-                let ask = Ask {
-                    request: request.clone(),
-                    block: plan.injected.map(|i| i.block),
-                    model: target.model.to_string(),
-                    conversation: format!("{}/{}", begun.agent.id, begun.session),
-                    trace: incoming.trace,
-                };
-                match self.ask(&begun, ask).await {
-                    Ok(answering) => answering,
-                    Err(error) => return Err(self.failed(begun, place, incoming.received, error)),
-                }
+                let asked = request.model();
+                begun.model = if asked.is_empty() { agent.targets[0].model.to_string() } else { asked.into_owned() };
+                let refusal = refusal(&begun, &words);
+                return Ok(reply.answered(refusal, OpenTurn::new(place, begun, incoming.received)));
             }
         };
-        self.metrics.in_flight.inc();
-        Ok(reply(begun, place, answering, incoming.received, plan.note))
+        let target = &agent.targets[index];
+        begun.upstream = target.upstream.to_string();
+        begun.model = if target.model.is_empty() { request.model().into_owned() } else { target.model.to_string() };
+        let ask = Ask {
+            request,
+            block: plan.injected.map(|i| i.block),
+            model: target.model.to_string(),
+            conversation: format!("{}/{}", agent.id, begun.session),
+            trace: incoming.trace,
+        };
+        let mut turn = OpenTurn::new(place, begun, incoming.received);
+        match self.ask(&agent, &target.upstream, ask).await {
+            Ok(answering) => Ok(reply.answered(answering, turn)),
+            Err(error) => {
+                turn.end(Ending::without_answer(TurnOutcome::Failed));
+                Err(error)
+            }
+        }
     }
 
-    async fn ask(&self, begun: &Begun, ask: Ask) -> Result<Answering, TurnError> {
-        let missing = || TurnError::NoUpstream { agent: begun.agent.id.clone(), upstream: begun.upstream.clone() };
-        let backend = self.upstreams.get(&begun.upstream).ok_or_else(missing)?;
+    async fn ask(&self, agent: &Agent, upstream: &str, ask: Ask) -> Result<Answering, TurnError> {
+        let missing = || TurnError::NoUpstream { agent: agent.id.clone(), upstream: upstream.to_owned() };
+        let backend = self.upstreams.get(upstream).ok_or_else(missing)?;
         Ok(backend.ask(ask).await?)
-    }
-
-    /// Records a turn that got no answer, and gives the reason back.
-    fn failed(&self, begun: Begun, place: Place, received: Instant, error: TurnError) -> TurnError {
-        self.metrics.in_flight.inc();
-        place.take(Finished {
-            begun,
-            duration: received.elapsed(),
-            first_byte: None,
-            outcome: domain::TurnOutcome::Failed,
-            answer: Bytes::new(),
-            streamed: false,
-            tokens: None,
-        });
-        error
     }
 
     fn session_of(&self, agent: &Agent, identity: &Identity, request: &ChatRequest) -> SessionId {
@@ -149,8 +142,15 @@ impl Host {
     }
 
     /// Asks the agent's policy: where to, and with which skills.
-    async fn plan(&self, agent: &Agent, policy: &AgentPolicy, session: &SessionId, kind: TurnKind, request: &Arc<ChatRequest>) -> Plan {
-        let state = self.sessions.open(&agent.id, session, 0);
+    async fn plan(
+        &self,
+        agent: &Agent,
+        policy: &AgentPolicy,
+        session: &SessionId,
+        kind: TurnKind,
+        request: &Arc<ChatRequest>,
+    ) -> Plan {
+        let state = self.sessions.open(&agent.id, session);
         let index = {
             let mut state = lock(&state);
             state.turns += 1;
@@ -171,7 +171,7 @@ impl Host {
         let library = self.skills.library(&agent.id);
         let generation = library.generation();
         let refused = matches!(route.value, RouteDecision::Refuse(_));
-        let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && library.len() > 0;
+        let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && !library.is_empty();
         let mut note = note(&route);
         let mut policy = (route.digest, route.source);
         let mut injected = None;
@@ -241,11 +241,6 @@ impl Host {
             backend.close().await;
         }
     }
-
-    /// Checks an agent id as a request would.
-    pub fn find_agent(&self, id: &domain::AgentId) -> Result<Arc<Agent>, UnknownAgent> {
-        self.registry.find(id)
-    }
 }
 
 async fn scan(body: Bytes) -> Result<ChatRequest, TurnError> {
@@ -278,18 +273,4 @@ fn refusal(begun: &Begun, words: &str) -> Answering {
     };
     let kind = if streamed { ContentKind::Events } else { ContentKind::Whole };
     Answering { kind, content_type: None, body: BackendBody::Own(Some(body)), tokens: Arc::default() }
-}
-
-fn reply(begun: Begun, place: Place, answering: Answering, received: Instant, policy: String) -> Reply {
-    let streamed = answering.kind == ContentKind::Events;
-    Reply {
-        turn: begun.id,
-        agent: begun.agent.id.clone(),
-        session: begun.session.clone(),
-        policy,
-        skills: begun.skills.len(),
-        streamed,
-        content_type: answering.content_type,
-        body: ReplyBody::new(answering.body, streamed, received, (place, begun), answering.tokens),
-    }
 }

@@ -9,6 +9,7 @@ mod host;
 mod identity;
 mod injection;
 mod metrics;
+mod open_turn;
 mod recorder;
 mod registry;
 mod reply;

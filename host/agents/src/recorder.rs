@@ -3,9 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use domain::{
-    DecisionSource, Digest, EndReason, Sample, SessionId, TokenTrace, TurnId, TurnKind, TurnOutcome, TurnRecord,
-};
+use domain::{DecisionSource, Digest, EndReason, Sample, SessionId, TurnId, TurnKind, TurnOutcome, TurnRecord};
 use protocol::{Answer, ChatRequest};
 use store::Store;
 use tokio::sync::Notify;
@@ -13,6 +11,7 @@ use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::task::JoinHandle;
 
 use crate::metrics::{Metrics, TurnLabels};
+use crate::open_turn::Ending;
 use crate::registry::Agent;
 use crate::sampler::{Candidate, Sampler};
 use crate::status::outcome_name;
@@ -46,16 +45,11 @@ pub(crate) struct Begun {
     pub(crate) ends_session: bool,
 }
 
-/// A turn with its answer, as it went out.
+/// A turn that is over.
 pub(crate) struct Finished {
     pub(crate) begun: Begun,
     pub(crate) duration: Duration,
-    pub(crate) first_byte: Option<Duration>,
-    pub(crate) outcome: TurnOutcome,
-    /// The answer's bytes, empty when it was too large to keep.
-    pub(crate) answer: Bytes,
-    pub(crate) streamed: bool,
-    pub(crate) tokens: Option<TokenTrace>,
+    pub(crate) ending: Ending,
 }
 
 /// Writes finished turns down, and passes those that are to be learned from on. One owned task; the answer path only hands
@@ -155,7 +149,7 @@ impl Backlog {
 
 impl Finished {
     fn size(&self) -> usize {
-        TURN_COST + self.begun.request.body().len() + self.answer.len()
+        TURN_COST + self.begun.request.body().len() + self.ending.answer.len()
     }
 }
 
@@ -179,7 +173,8 @@ impl Worker {
 
     /// Hands the record to the store; returns what is needed to make a sample when the turn is training material.
     async fn record(&self, turn: Finished) -> Option<Candidate> {
-        let Finished { begun, duration, first_byte, outcome, answer, streamed, tokens } = turn;
+        let Finished { begun, duration, ending } = turn;
+        let Ending { outcome, first_byte, answer, streamed, tokens } = ending;
         let read = read(answer, streamed).await;
         let usage = read.as_ref().and_then(|a| a.usage);
         let labels = TurnLabels {

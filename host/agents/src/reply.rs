@@ -1,15 +1,17 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use domain::{AgentId, SessionId, TokenTrace, TurnId, TurnOutcome};
 use http_body::{Body, Frame, SizeHint};
 use protocol::{StreamEnd, StreamWatch};
+use upstream::ContentKind;
 
-use crate::backend::{BackendBody, BackendError};
-use crate::recorder::{Begun, Finished, Place};
+use crate::backend::{Answering, BackendBody, BackendError};
+use crate::open_turn::{Ending, OpenTurn};
+use crate::recorder::Begun;
 
 /// An answer that has begun, with what the client may know about how it came to be.
 pub struct Reply {
@@ -31,6 +33,38 @@ pub struct Reply {
     pub body: ReplyBody,
 }
 
+/// What is known of a reply before there is one.
+pub(crate) struct Outline {
+    turn: TurnId,
+    agent: AgentId,
+    session: SessionId,
+    policy: String,
+    skills: usize,
+}
+
+impl Reply {
+    pub(crate) fn about(begun: &Begun, policy: String) -> Outline {
+        let (agent, session) = (begun.agent.id.clone(), begun.session.clone());
+        Outline { turn: begun.id, agent, session, policy, skills: begun.skills.len() }
+    }
+}
+
+impl Outline {
+    pub(crate) fn answered(self, answering: Answering, turn: OpenTurn) -> Reply {
+        let streamed = answering.kind == ContentKind::Events;
+        Reply {
+            turn: self.turn,
+            agent: self.agent,
+            session: self.session,
+            policy: self.policy,
+            skills: self.skills,
+            streamed,
+            content_type: answering.content_type,
+            body: ReplyBody::new(answering.body, streamed, turn, answering.tokens),
+        }
+    }
+}
+
 /// Passes an answer's bytes on as they come and keeps a copy beside them. When it ends, or is dropped because the client
 /// went away, the turn is handed to the recorder; dropping it also drops the upstream's body, which closes that connection.
 pub struct ReplyBody {
@@ -39,10 +73,8 @@ pub struct ReplyBody {
     watch: StreamWatch,
     kept: BytesMut,
     too_large: bool,
-    started: Instant,
     first_byte: Option<Duration>,
-    /// Taken when the turn is handed over.
-    record: Option<(Place, Begun)>,
+    turn: OpenTurn,
     tokens: Arc<OnceLock<TokenTrace>>,
     ended: bool,
     refused: bool,
@@ -55,13 +87,7 @@ pub struct ReplyBody {
 const MAX_KEPT: usize = 16 << 20;
 
 impl ReplyBody {
-    pub(crate) fn new(
-        inner: BackendBody,
-        streamed: bool,
-        started: Instant,
-        record: (Place, Begun),
-        tokens: Arc<OnceLock<TokenTrace>>,
-    ) -> Self {
+    pub(crate) fn new(inner: BackendBody, streamed: bool, turn: OpenTurn, tokens: Arc<OnceLock<TokenTrace>>) -> Self {
         let refused = matches!(inner, BackendBody::Own(_));
         let left = inner.size_hint().exact();
         ReplyBody {
@@ -70,9 +96,8 @@ impl ReplyBody {
             watch: StreamWatch::default(),
             kept: BytesMut::new(),
             too_large: false,
-            started,
             first_byte: None,
-            record: Some(record),
+            turn,
             tokens,
             ended: false,
             refused,
@@ -81,7 +106,7 @@ impl ReplyBody {
     }
 
     fn keep(&mut self, data: &[u8]) {
-        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+        self.first_byte.get_or_insert_with(|| self.turn.elapsed());
         if self.streamed {
             self.watch.push(data);
         }
@@ -101,7 +126,8 @@ impl ReplyBody {
         match self.streamed.then(|| self.watch.end()) {
             None | Some(StreamEnd::Done) => (TurnOutcome::Complete, None),
             Some(StreamEnd::Finished) => {
-                let done: &[u8] = if self.watch.at_event_start() { b"data: [DONE]\n\n" } else { b"\n\ndata: [DONE]\n\n" };
+                let done: &[u8] =
+                    if self.watch.at_event_start() { b"data: [DONE]\n\n" } else { b"\n\ndata: [DONE]\n\n" };
                 (TurnOutcome::Complete, Some(Bytes::copy_from_slice(done)))
             }
             Some(StreamEnd::Broken) => (TurnOutcome::Failed, Some(self.broken_event())),
@@ -115,7 +141,7 @@ impl ReplyBody {
                 kind: "upstream_error",
                 param: None,
                 code: "upstream_broken",
-                request_id: self.record.as_ref().map(|r| r.1.id.to_string()).unwrap_or_default(),
+                request_id: self.turn.id().map(|id| id.to_string()).unwrap_or_default(),
             },
         };
         let event = error.to_event();
@@ -123,18 +149,9 @@ impl ReplyBody {
     }
 
     fn hand_over(&mut self, outcome: TurnOutcome) {
-        let Some((place, begun)) = self.record.take() else { return };
         let answer = std::mem::take(&mut self.kept).freeze();
         let tokens = (outcome == TurnOutcome::Complete).then(|| self.tokens.get().cloned()).flatten();
-        place.take(Finished {
-            begun,
-            duration: self.started.elapsed(),
-            first_byte: self.first_byte,
-            outcome,
-            answer,
-            streamed: self.streamed,
-            tokens,
-        });
+        self.turn.end(Ending { outcome, first_byte: self.first_byte, answer, streamed: self.streamed, tokens });
     }
 }
 
@@ -166,7 +183,7 @@ impl Body for ReplyBody {
             }
             Some(Err(error)) => {
                 this.ended = true;
-                tracing::warn!(turn = ?this.record.as_ref().map(|r| r.1.id), %error, "an answer broke off");
+                tracing::warn!(turn = ?this.turn.id(), %error, "an answer broke off");
                 let words = (this.streamed && this.watch.end() != StreamEnd::Done).then(|| this.broken_event());
                 let whole = this.streamed && words.is_none();
                 this.hand_over(if whole { TurnOutcome::Complete } else { TurnOutcome::Failed });
@@ -194,7 +211,11 @@ impl Drop for ReplyBody {
     fn drop(&mut self) {
         // A client may leave as soon as it has read `[DONE]`, before the connection to the upstream is seen to end.
         let whole = self.streamed && self.watch.end() == StreamEnd::Done;
-        self.hand_over(if whole { TurnOutcome::Complete } else { TurnOutcome::Cancelled });
+        self.hand_over(match (whole, self.refused) {
+            (true, true) => TurnOutcome::Refused,
+            (true, false) => TurnOutcome::Complete,
+            (false, _) => TurnOutcome::Cancelled,
+        });
     }
 }
 
@@ -204,7 +225,9 @@ impl BackendBody {
         loop {
             let frame = match self {
                 BackendBody::Own(bytes) => return Poll::Ready(bytes.take().map(Ok)),
-                BackendBody::Embedded(body) => return body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
+                BackendBody::Embedded(body) => {
+                    return body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from)));
+                }
                 BackendBody::Http(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
             };
             match frame {

@@ -8,7 +8,8 @@ use protocol::{Block, ChatRequest, Role};
 use skills::Skill;
 use xxhash_rust::xxh3::Xxh3;
 
-/// How many sessions are remembered in memory; older ones come back from the store when they speak again.
+/// How many sessions are remembered in memory. One that was forgotten, or spoke before a restart, counts its turns anew for
+/// policies; the store's count goes on.
 const MAX_SESSIONS: u64 = 50_000;
 
 /// The sessions that are alive, each under its agent: the same session id of two agents is two sessions.
@@ -46,10 +47,9 @@ impl Sessions {
         }
     }
 
-    /// The session's state, begun with `turns` when it is new here.
-    pub(crate) fn open(&self, agent: &AgentId, session: &SessionId, turns: u32) -> Arc<Mutex<SessionState>> {
-        self.live
-            .get_with((agent.clone(), session.clone()), || Arc::new(Mutex::new(SessionState { turns, injected: None })))
+    /// The session's state, begun when it is new here.
+    pub(crate) fn open(&self, agent: &AgentId, session: &SessionId) -> Arc<Mutex<SessionState>> {
+        self.live.get_with((agent.clone(), session.clone()), || Arc::default())
     }
 
     pub(crate) fn forget(&self, agent: &AgentId, session: &SessionId) {

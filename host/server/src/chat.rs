@@ -6,14 +6,21 @@ use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, Response};
 use bytes::{Bytes, BytesMut};
+use domain::TurnId;
 use http_body_util::BodyExt;
 use upstream::Trace;
+use uuid::Uuid;
 
 use crate::error::{HttpError, REQUEST_ID};
 use crate::state::App;
 
 /// How long the next piece of a body may take.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
+/// How long the whole of it may take.
+const BODY_TIME: Duration = Duration::from_secs(300);
+/// How much of a body that is too large is still read, and for how long.
+const MAX_DISCARD: usize = 64 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(5);
 /// How much is set aside for a body on its announced length alone.
 const FIRST_RESERVE: usize = 256 << 10;
 
@@ -25,21 +32,22 @@ const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `POST /v1/chat/completions`
 pub(crate) async fn completions(State(app): State<App>, request: Request) -> Response<Body> {
-    match take(app, request).await {
+    let turn = TurnId(Uuid::now_v7());
+    match take(app, request, turn).await {
         Ok(response) => response,
-        Err(error) => error.into_response(),
+        Err(error) => error.for_request(&turn.to_string()),
     }
 }
 
-async fn take(app: App, request: Request) -> Result<Response<Body>, HttpError> {
+async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>, HttpError> {
     let (head, body) = request.into_parts();
-    if !app.access.admits(&head.headers) {
-        return Err(HttpError::Unauthorized);
-    }
+    app.access.admit(&head.headers)?;
     let claims = claims(&head.headers)?;
-    let trace = Trace { parent: head.headers.get("traceparent").cloned(), state: head.headers.get("tracestate").cloned() };
-    let body = read(body, &head.headers, app.options.max_body).await?;
-    let reply = app.host.turn(Incoming { claims, body, received: Instant::now(), trace }).await?;
+    let trace =
+        Trace { parent: head.headers.get("traceparent").cloned(), state: head.headers.get("tracestate").cloned() };
+    let body = tokio::time::timeout(BODY_TIME, read(body, &head.headers, app.options.max_body)).await;
+    let body = body.map_err(|_| HttpError::SlowBody)??;
+    let reply = app.host.turn(Incoming { turn, claims, body, received: Instant::now(), trace }).await?;
     Ok(answer(reply))
 }
 
@@ -72,6 +80,7 @@ fn claims(headers: &HeaderMap) -> Result<HeaderClaims, HttpError> {
 async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, HttpError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > max) {
+        discard(body).await;
         return Err(HttpError::TooLarge(max));
     }
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(FIRST_RESERVE));
@@ -80,10 +89,27 @@ async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, 
         let Some(frame) = frame else { return Ok(whole.freeze()) };
         let Ok(data) = frame.map_err(|e| HttpError::Body(e.to_string()))?.into_data() else { continue };
         if whole.len() + data.len() > max {
+            discard(body).await;
             return Err(HttpError::TooLarge(max));
         }
         whole.extend_from_slice(&data);
     }
+}
+
+/// Reads on for a while without keeping anything: a client that is still writing would see its connection reset, and never the
+/// answer that says why.
+async fn discard(mut body: Body) {
+    let rest = async {
+        let mut left = MAX_DISCARD;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return,
+            }
+        }
+    };
+    // Whoever is slower than this does without the answer.
+    let _ = tokio::time::timeout(DISCARD_TIME, rest).await;
 }
 
 fn answer(reply: Reply) -> Response<Body> {

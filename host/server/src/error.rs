@@ -18,6 +18,8 @@ pub(crate) enum HttpError {
     Turn(#[from] TurnError),
     #[error("this host wants an API key: send it as `Authorization: Bearer …`")]
     Unauthorized,
+    #[error("this host has no key and serves its own machine only: a request from another site or name is refused")]
+    Foreign,
     #[error("the body is larger than {0} bytes, which is the most this host takes")]
     TooLarge(usize),
     #[error("the body did not arrive: {0}")]
@@ -50,6 +52,7 @@ impl HttpError {
         match self {
             HttpError::Turn(error) => turn_shape(error),
             HttpError::Unauthorized => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
+            HttpError::Foreign => (StatusCode::FORBIDDEN, "authentication_error", "foreign_origin"),
             HttpError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large"),
             HttpError::Body(_) => (StatusCode::BAD_REQUEST, INVALID, "body_incomplete"),
             HttpError::SlowBody => (StatusCode::REQUEST_TIMEOUT, INVALID, "body_timeout"),
@@ -61,25 +64,31 @@ impl HttpError {
         }
     }
 
+    /// The answer to a request that is no turn.
     pub(crate) fn into_response(self) -> Response<Body> {
-        let request_id = Uuid::now_v7().to_string();
+        self.for_request(&Uuid::now_v7().to_string())
+    }
+
+    /// The answer to the request of this id.
+    pub(crate) fn for_request(self, request_id: &str) -> Response<Body> {
         let mut wait = None;
         if let HttpError::Turn(TurnError::Upstream(BackendError::Http(rejected))) = &self
             && let UpstreamError::Rejected { status, body, retry_after, .. } = rejected
         {
             wait = retry_after.as_deref().and_then(|w| HeaderValue::from_str(w).ok());
             if let Some(response) = upstreams_own_words(*status, body) {
-                return with_headers(response, wait, &request_id);
+                return with_headers(response, wait, request_id);
             }
         }
         let (status, kind, code) = self.shape();
         if status.is_server_error() {
             tracing::warn!(%request_id, error = %self, "a request failed");
         }
-        let error = ErrorDetail { message: self.to_string(), kind, param: None, code, request_id: request_id.clone() };
+        let error =
+            ErrorDetail { message: self.to_string(), kind, param: None, code, request_id: request_id.to_owned() };
         let passes = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         wait = wait.or(passes.then(|| HeaderValue::from_static("1")));
-        with_headers(json(status, ErrorBody { error }.to_json()), wait, &request_id)
+        with_headers(json(status, ErrorBody { error }.to_json()), wait, request_id)
     }
 }
 
@@ -121,6 +130,7 @@ fn turn_shape(error: &TurnError) -> Shape {
             EmbeddedError::Model(
                 ModelError::Template(_) | ModelError::Message { .. } | ModelError::Sampling { .. },
             )
+            | EmbeddedError::OneAnswer
             | EmbeddedError::Request(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_body"),
             EmbeddedError::Model(_) => (StatusCode::BAD_GATEWAY, UPSTREAM, "model_failed"),
         },

@@ -38,8 +38,8 @@ pub(crate) async fn ready(State(app): State<App>) -> Response<Body> {
 
 /// `GET /metrics`: Prometheus text.
 pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response<Body> {
-    if !app.access.admits(&headers) {
-        return HttpError::Unauthorized.into_response();
+    if let Err(refused) = app.access.admit(&headers) {
+        return refused.into_response();
     }
     let mut text = String::new();
     // Encoding into a String cannot fail.
@@ -52,8 +52,8 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
 
 /// `GET /v1/turns/{id}`: whether a turn, and the sample made of it, are durable. Ids are random, so one cannot be guessed.
 pub(crate) async fn turn(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response<Body> {
-    if !app.access.admits(&headers) {
-        return HttpError::Unauthorized.into_response();
+    if let Err(refused) = app.access.admit(&headers) {
+        return refused.into_response();
     }
     let Ok(id) = id.parse::<TurnId>() else { return HttpError::NoTurn.into_response() };
     match app.host.turn_state(id).await {

@@ -17,8 +17,9 @@ use crate::error::HttpError;
 use crate::state::App;
 use crate::{chat, info};
 
-/// How long a client may take over the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take over the head of a request, and how long a connection is kept between two: hyper has one clock for
+/// both, and clients that pool connections must not find them closed after a moment.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// More headers than this are refused with 431.
 const MAX_HEADERS: usize = 100;
 /// How much is read of a connection at once. hyper's own limit, 400 KB, would be kept by every connection that ever sent a
@@ -39,7 +40,9 @@ pub struct Listener {
 
 /// Why the host cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; is another host running there? (`metaclaw status`, or choose another `--port`)")]
+#[error(
+    "cannot listen on {address}: {source}; is another host running there? (`metaclaw status`, or choose another `--port`)"
+)]
 pub struct ListenError {
     address: SocketAddr,
     source: io::Error,
@@ -106,6 +109,7 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace:
     if tokio::time::timeout(grace, finished).await.is_ok() {
         return 0;
     }
+    while connections.try_join_next().is_some() {}
     let cut = connections.len();
     connections.shutdown().await;
     cut

@@ -1,6 +1,5 @@
 use std::time::Duration;
 
-use bytes::Bytes;
 use domain::Secret;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
@@ -17,6 +16,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_CONNECTIONS: usize = 256;
 /// How much of an error body is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+const EVENTS: &[u8] = b"text/event-stream";
+/// How long an error body may take.
+const ERROR_TIME: Duration = Duration::from_secs(10);
 
 /// What config says of an HTTP upstream.
 #[derive(Debug)]
@@ -78,7 +80,8 @@ impl HttpUpstream {
     pub fn new(settings: &Settings<'_>) -> Result<Self, BuildError> {
         let name = || settings.name.to_owned();
         let bad_base = || BuildError::Base { name: name(), base: settings.base.to_owned() };
-        let chat = Url::parse(&format!("{}/chat/completions", settings.base.trim_end_matches('/'))).map_err(|_| bad_base())?;
+        let chat =
+            Url::parse(&format!("{}/chat/completions", settings.base.trim_end_matches('/'))).map_err(|_| bad_base())?;
         if !matches!(chat.scheme(), "http" | "https") {
             return Err(bad_base());
         }
@@ -86,7 +89,8 @@ impl HttpUpstream {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         if let Some(key) = settings.api_key {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose())).map_err(|_| BuildError::Key { name: name() })?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
+                .map_err(|_| BuildError::Key { name: name() })?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -123,11 +127,17 @@ impl HttpUpstream {
         let body = UpstreamBody::new(self.name.clone(), body);
         if !status.is_success() {
             let retry_after = head.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-            let body = Limited::new(body, MAX_ERROR_BODY).collect().await.map(|b| b.to_bytes()).unwrap_or_else(|_| Bytes::new());
-            return Err(UpstreamError::Rejected { name: self.name.clone(), status: status.as_u16(), body, retry_after });
+            let body = tokio::time::timeout(ERROR_TIME, Limited::new(body, MAX_ERROR_BODY).collect()).await;
+            let body = body.ok().and_then(Result::ok).map(|b| b.to_bytes()).unwrap_or_default();
+            return Err(UpstreamError::Rejected {
+                name: self.name.clone(),
+                status: status.as_u16(),
+                body,
+                retry_after,
+            });
         }
         let content_type = head.headers.get(CONTENT_TYPE).cloned();
-        let events = content_type.as_ref().is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        let events = content_type.as_ref().is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(EVENTS));
         Ok(Reply { kind: if events { ContentKind::Events } else { ContentKind::Whole }, content_type, body })
     }
 
