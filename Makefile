@@ -1,4 +1,5 @@
-# `make run` and `make test` do everything on a fresh machine: a Rust toolchain by rustup, a C compiler, Python 3 with pip.
+# `make run` and `make test` do everything on a fresh machine that has rustup, a C compiler and Python 3 with pip; the tests of the
+# official SDKs also want Node with npm, and python3-venv. `.ci/run` installs these on Debian.
 # All output goes below target/.
 .DEFAULT_GOAL := help
 CARGO := cargo
@@ -27,7 +28,7 @@ run: demo ## Build, fetch the embedded model and start the two demo agents
 	$(METACLAW) --home $(DEMO) start --dev
 
 test: setup ## Run every test
-	$(CARGO) build --release --locked --workspace --all-targets
+	$(CARGO) build --release --locked -p metaclaw -p policy-build
 	$(CARGO) test --release --locked --workspace
 
 lint: setup ## Check formatting and lints
