@@ -8,6 +8,7 @@ mod layering;
 mod policy;
 mod readme;
 mod sdk;
+mod sessions;
 mod shutdown;
 mod skills;
 mod streaming;

@@ -82,6 +82,9 @@ impl Host {
         let session = self.session_of(&agent, &identity, &request);
         let plan = self.plan(&agent, &policy, &session, identity.kind, &request).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
+        if identity.session_done {
+            self.sessions.forget(&agent.id, &session);
+        }
 
         let mut begun = Begun {
             id: incoming.turn,
@@ -214,7 +217,9 @@ impl Host {
         loop {
             let idle = self.store.idle_sessions(before, IDLE_AT_ONCE).await?;
             for session in &idle {
-                self.store.end_session(&session.agent, &session.session, EndReason::Idle).await?;
+                if self.store.end_session(&session.agent, &session.session, EndReason::Idle).await? {
+                    self.metrics.count_ended(EndReason::Idle, 1);
+                }
                 self.sessions.forget(&session.agent, &session.session);
             }
             if idle.len() < IDLE_AT_ONCE {

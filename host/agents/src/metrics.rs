@@ -1,3 +1,4 @@
+use domain::EndReason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,6 +16,7 @@ pub struct Metrics {
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
     pub(crate) samples: Family<SampleLabels, Counter>,
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
+    pub(crate) sessions_ended: Family<EndLabels, Counter>,
     pub(crate) records_dropped: Counter,
     pub(crate) in_flight: Gauge,
 }
@@ -44,7 +46,22 @@ pub(crate) struct AgentLabels {
     pub(crate) agent: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct EndLabels {
+    pub(crate) reason: &'static str,
+}
+
 impl Metrics {
+    /// Counts `count` sessions that have ended.
+    pub(crate) fn count_ended(&self, reason: EndReason, count: u64) {
+        let reason = match reason {
+            EndReason::Header => "header",
+            EndReason::Idle => "idle",
+            EndReason::Shutdown => "shutdown",
+        };
+        self.sessions_ended.get_or_create(&EndLabels { reason }).inc_by(count);
+    }
+
     /// Registers everything.
     pub fn new(registry: &mut Registry) -> Self {
         let seconds = [10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3, 100e-3];
@@ -55,6 +72,7 @@ impl Metrics {
             skills_injected: Family::default(),
             samples: Family::default(),
             samples_failed: Family::default(),
+            sessions_ended: Family::default(),
             records_dropped: Counter::default(),
             in_flight: Gauge::default(),
         };
@@ -79,9 +97,10 @@ impl Metrics {
         registry.register("metaclaw_samples_failed", "Samples that could not be made durable", m.samples_failed);
         registry.register(
             "metaclaw_records_dropped",
-            "Turn records lost because the store could not keep up",
+            "Turns that the store did not take because an earlier write had failed",
             m.records_dropped,
         );
+        registry.register("metaclaw_sessions_ended", "Sessions that ended, by why", m.sessions_ended);
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);
         metrics
     }

@@ -162,10 +162,13 @@ impl Worker {
             let candidate = self.record(turn).await;
             self.backlog.shrink(size);
             candidate.into_iter().for_each(|candidate| sampler.take(candidate));
-            if let Some((agent, session)) = ends
-                && let Err(error) = self.store.end_session(&agent, &session, EndReason::Header).await
-            {
-                tracing::error!(%agent, %session, %error, "the end of the session could not be recorded");
+            if let Some((agent, session)) = ends {
+                match self.store.end_session(&agent, &session, EndReason::Header).await {
+                    Ok(_) => self.metrics.count_ended(EndReason::Header, 1),
+                    Err(error) => {
+                        tracing::error!(%agent, %session, %error, "the end of the session could not be recorded");
+                    }
+                }
             }
         }
         sampler.close().await;
