@@ -49,7 +49,7 @@ impl Sessions {
 
     /// The session's state, begun when it is new here.
     pub(crate) fn open(&self, agent: &AgentId, session: &SessionId) -> Arc<Mutex<SessionState>> {
-        self.live.get_with((agent.clone(), session.clone()), || Arc::default())
+        self.live.get_with((agent.clone(), session.clone()), Arc::default)
     }
 
     pub(crate) fn forget(&self, agent: &AgentId, session: &SessionId) {

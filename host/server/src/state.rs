@@ -59,7 +59,7 @@ impl Access {
 /// Whether the request is meant for this machine. Without a key, a web page that the user happens to look at could otherwise
 /// speak to the host: by a form (which names its `Origin`), or by a name of its own that it lets point here (`Host`).
 fn is_local(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).map(|h| h.to_str().is_ok_and(|h| is_loopback(h)));
+    let host = headers.get(HOST).map(|h| h.to_str().is_ok_and(is_loopback));
     let from =
         headers.get(ORIGIN).map(|o| o.to_str().is_ok_and(|o| o.split_once("://").is_some_and(|(_, h)| is_loopback(h))));
     host.unwrap_or(true) && from.unwrap_or(true)
