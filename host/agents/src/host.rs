@@ -217,10 +217,10 @@ impl Host {
         loop {
             let idle = self.store.idle_sessions(before, IDLE_AT_ONCE).await?;
             for session in &idle {
-                if self.store.end_session(&session.agent, &session.session, EndReason::Idle).await? {
+                if self.store.end_silent_session(&session.agent, &session.session, before).await? {
                     self.metrics.count_ended(EndReason::Idle, 1);
+                    self.sessions.forget(&session.agent, &session.session);
                 }
-                self.sessions.forget(&session.agent, &session.session);
             }
             if idle.len() < IDLE_AT_ONCE {
                 return Ok(());

@@ -42,7 +42,12 @@ struct Parts {
     builtin: Arc<Module>,
     own: AgentPolicyParts,
     turns: Arc<Semaphore>,
+    /// Samples have places of their own: nobody waits for their verdict, and turns must not cost a sample its judge.
+    samples: Arc<Semaphore>,
 }
+
+/// How long a sample waits for a place.
+const SAMPLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The hooks of one turn. `route` and `select` share a fresh instance if one module has both, unless `route` failed.
 ///
@@ -74,6 +79,7 @@ impl AgentPolicy {
                 ..parts
             },
             turns: Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))),
+            samples: Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))),
         }))
     }
 
@@ -91,7 +97,8 @@ impl AgentPolicy {
         let last_resort = || Verdict::Drop { reason: "no policy could judge the sample".into() };
         let falls_back = self.0.own.builtin_filters_after_failure;
         let subject = &Subject::Sample(sample);
-        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut None, falls_back };
+        let places = self.admit(Some(&self.0.samples), SAMPLE_PATIENCE).await.ok();
+        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut None, places, falls_back };
         call.decide::<Filter>(self.0.own.filter.as_ref(), last_resort).await
     }
 }
@@ -108,6 +115,7 @@ impl TurnCall {
             subject: &Subject::Turn(self.turn.clone()),
             catalog: None,
             kept: &mut self.kept,
+            places: None,
             falls_back: true,
         };
         call.decide::<Route>(policy.0.own.route.as_ref(), || RouteDecision::To(0)).await
@@ -124,6 +132,7 @@ impl TurnCall {
             subject: &Subject::Turn(self.turn.clone()),
             catalog: Some(catalog),
             kept: &mut self.kept,
+            places: None,
             falls_back: true,
         };
         call.decide::<Select>(policy.0.own.select.as_ref(), Vec::new).await
@@ -138,6 +147,8 @@ struct Call<'a> {
     catalog: Option<Arc<dyn CatalogSource>>,
     /// The instance that the turn has used already, and where one is kept that may be used again.
     kept: &'a mut Option<Live>,
+    /// The place for the first attempt, when it was waited for before.
+    places: Option<Places>,
     /// Whether the built-in is asked when the agent's own module has failed.
     falls_back: bool,
 }
@@ -184,11 +195,16 @@ impl Call<'_> {
         let parts = &self.policy.0;
         let Clock { cpu, wall } = self.clock;
         let kept = self.kept.take().filter(|live| live.is_of(module, settings));
+        let waited_for = self.places.take();
         let work = async {
             let mut live = match kept {
                 Some(live) => live,
                 None => {
-                    let places = self.policy.admit(counted).await?;
+                    let of_agent = counted.then_some(&parts.turns);
+                    let places = match waited_for {
+                        Some(places) => places,
+                        None => self.policy.admit(of_agent, parts.own.limits.queue).await?,
+                    };
                     let limits = CallLimits { cpu, memory: parts.own.limits.memory.0 };
                     Live::start(&parts.machine, module, settings, self.subject.clone(), limits, places).await?
                 }
@@ -215,15 +231,16 @@ impl AgentPolicy {
         Clock { cpu: self.0.own.limits.cpu, wall: self.0.own.limits.wall }
     }
 
-    /// Waits for a place among the agent's turns (`counted`) and one among everybody's, within the queue's limit.
-    async fn admit(&self, counted: bool) -> Result<Places, Failure> {
-        let parts = &self.0;
+    /// Waits for a place among the agent's own, if it is to be counted there, and for one among everybody's.
+    async fn admit(&self, of_agent: Option<&Arc<Semaphore>>, patience: Duration) -> Result<Places, Failure> {
         let wait = async {
-            let of_agent = if counted { Some(place(&parts.turns).await?) } else { None };
-            Some(Places { _of_engine: place(&parts.machine.places).await?, _of_agent: of_agent })
+            let of_agent = match of_agent {
+                Some(places) => Some(place(places).await?),
+                None => None,
+            };
+            Some(Places { _of_engine: place(&self.0.machine.places).await?, _of_agent: of_agent })
         };
-        let admitted = timeout(parts.own.limits.queue, wait).await;
-        admitted.ok().flatten().ok_or_else(|| {
+        timeout(patience, wait).await.ok().flatten().ok_or_else(|| {
             Failure::new(FailureClass::Queue, "too many turns are waiting for a place in this agent's policy")
         })
     }

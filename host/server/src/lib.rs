@@ -6,6 +6,7 @@ mod chat;
 mod error;
 mod info;
 mod listen;
+mod patience;
 mod state;
 
 pub use listen::{ListenError, Listener, serve};

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::HttpError;
+use crate::patience::Patient;
 use crate::state::App;
 use crate::{chat, info};
 
@@ -27,6 +28,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_READ: usize = 16 << 10;
 /// More connections than this wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 8192;
+/// How long a client may take nothing of an answer. It holds a turn's place and an upstream's stream all the while.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The pause after a failed accept, which is nearly always a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -91,7 +94,7 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace:
             .header_read_timeout(HEAD_TIMEOUT)
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_READ)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Patient::new(stream, WRITE_TIMEOUT)), service);
         let watched = graceful.watch(connection);
         connections.spawn(async move {
             if let Err(error) = watched.await {

@@ -233,7 +233,18 @@ impl Store {
         reason: EndReason,
     ) -> Result<bool, StoreError> {
         let key = (agent.clone(), session.clone());
-        self.queue.ask(|reply| Job::End(EndJob { key, reason, reply })).await
+        self.queue.ask(|reply| Job::End(EndJob { key, silent_since: None, reason, reply })).await
+    }
+
+    /// Ends a session in which nothing was said since `since`; `false` if something was, or it was not open.
+    pub async fn end_silent_session(
+        &self,
+        agent: &AgentId,
+        session: &SessionId,
+        since: SystemTime,
+    ) -> Result<bool, StoreError> {
+        let (key, silent_since, reason) = ((agent.clone(), session.clone()), Some(since), EndReason::Idle);
+        self.queue.ask(|reply| Job::End(EndJob { key, silent_since, reason, reply })).await
     }
 
     /// Ends every open session, of all agents, and says how many.

@@ -136,8 +136,9 @@ impl Plan {
     }
 
     fn end(&mut self, job: EndJob, sessions: &mut Sessions) {
-        let EndJob { key, reason, reply: to } = job;
-        let open = sessions.get_mut(&key).filter(|session| session.ended.is_none());
+        let EndJob { key, silent_since, reason, reply: to } = job;
+        let silent = |session: &Session| silent_since.is_none_or(|since| session.last_active <= codes::micros(since));
+        let open = sessions.get_mut(&key).filter(|session| session.ended.is_none() && silent(session));
         let ended = open.is_some();
         if let Some(session) = open {
             session.ended = Some((codes::micros(SystemTime::now()), reason));

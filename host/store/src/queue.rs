@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use domain::{AgentId, EndReason, Sample, TokenTrace, TurnRecord, Verdict};
 use tokio::sync::mpsc::{self, Permit};
@@ -50,6 +51,8 @@ pub(crate) struct SampleJob {
 /// A session to end, and who waits.
 pub(crate) struct EndJob {
     pub(crate) key: Key,
+    /// Only if nothing was said since then.
+    pub(crate) silent_since: Option<SystemTime>,
     pub(crate) reason: EndReason,
     pub(crate) reply: Answer<bool>,
 }

@@ -57,7 +57,9 @@ async fn silent_sessions_are_found_and_shutdown_ends_the_rest() {
     };
     assert_eq!(names(store.idle_sessions(at(500), 10).await.unwrap()), ["a/older", "b/old", "a/old"]);
     assert_eq!(names(store.idle_sessions(at(500), 1).await.unwrap()), ["a/older"]);
-    assert!(store.end_session(&agent("a"), &session("older"), EndReason::Idle).await.unwrap());
+    let since = at(500);
+    assert!(store.end_silent_session(&agent("a"), &session("older"), since).await.unwrap());
+    assert!(!store.end_silent_session(&agent("b"), &session("new"), since).await.unwrap(), "it has spoken since");
     assert_eq!(names(store.idle_sessions(at(500), 10).await.unwrap()), ["b/old", "a/old"]);
     assert_eq!(names(store.sessions(&agent("b"), 10).await.unwrap()), ["b/new", "b/old"]);
 
