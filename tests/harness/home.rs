@@ -51,12 +51,17 @@ impl Home {
 
     /// Starts a host on this home.
     pub async fn start(&self) -> Host {
-        Host::start(self, &[]).await
+        Host::start(self, &[], &[]).await
+    }
+
+    /// Starts a host with these variables in its environment.
+    pub async fn start_in(&self, environment: &[(&str, &str)]) -> Host {
+        Host::start(self, &[], environment).await
     }
 
     /// Starts a host with more words on its command line.
     pub async fn start_with(&self, words: &[&str]) -> Host {
-        Host::start(self, words).await
+        Host::start(self, words, &[]).await
     }
 }
 

@@ -17,9 +17,10 @@ pub struct Host {
 }
 
 impl Host {
-    pub(crate) async fn start(home: &Home, words: &[&str]) -> Self {
+    pub(crate) async fn start(home: &Home, words: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = command(home.path(), &["start", "--port", "0", "--json"])
             .args(words)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -125,7 +126,12 @@ pub(crate) fn command(home: &Path, words: &[&str]) -> Command {
 impl crate::Home {
     /// Runs the command to its end: exit code, standard output, standard error.
     pub fn run(&self, words: &[&str]) -> (i32, String, String) {
-        let out = command(self.path(), words).output().unwrap();
+        self.run_in(&[], words)
+    }
+
+    /// Runs the command with these variables in its environment.
+    pub fn run_in(&self, environment: &[(&str, &str)], words: &[&str]) -> (i32, String, String) {
+        let out = command(self.path(), words).envs(environment.iter().copied()).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
     }

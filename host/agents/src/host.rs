@@ -1,9 +1,9 @@
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use domain::{DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
+use domain::{AgentId, DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
 use policy::{AgentPolicy, CatalogSource, Decided, RouteDecision, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
@@ -14,14 +14,14 @@ use uuid::Uuid;
 
 use crate::backend::{Answering, Ask, Backend, BackendBody};
 use crate::error::TurnError;
-use crate::identity::{HeaderClaims, Identity};
+use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::injection::Blocks;
 use crate::metrics::{AgentLabels, FailureLabels, Metrics};
 use crate::open_turn::{Ending, OpenTurn};
 use crate::recorder::{Begun, MAX_IN_FLIGHT, Recorder};
 use crate::registry::{Agent, Registry};
 use crate::reply::Reply;
-use crate::sessions::{Injected, Sessions, lock};
+use crate::sessions::{Injected, SessionState, Sessions, lock};
 use crate::views::{CatalogView, TurnView};
 
 /// Everything that a turn passes through, in order. One for the whole process.
@@ -43,6 +43,8 @@ pub struct Host {
 pub struct Incoming {
     /// The turn's id, which the client gets as its request id whatever happens.
     pub turn: TurnId,
+    /// The agent whose key the client showed; none when it showed the host's, or needs none.
+    pub owner: Option<AgentId>,
     /// Identity headers.
     pub claims: HeaderClaims,
     /// The body, already within its size limit.
@@ -72,7 +74,7 @@ impl Host {
     pub async fn turn(&self, incoming: Incoming) -> Result<Reply, TurnError> {
         let started = SystemTime::now();
         let request = Arc::new(scan(incoming.body).await?);
-        let identity = Identity::settle(&incoming.claims, &request.claims())?;
+        let identity = Identity::settle(incoming.owner.as_ref(), &incoming.claims, &request.claims())?;
         let agent = self.registry.find(&identity.agent)?;
         if self.closing.is_cancelled() {
             return Err(TurnError::Closing);
@@ -80,7 +82,18 @@ impl Host {
         let policy = agent.policy.clone().map_err(|reason| TurnError::Policy { agent: agent.id.clone(), reason })?;
         let place = self.recorder.place().await.ok_or(TurnError::Busy(MAX_IN_FLIGHT))?;
         let session = self.session_of(&agent, &identity, &request);
-        let plan = self.plan(&agent, &policy, &session, identity.kind, &request).await;
+        let state = self.state_of(&agent, &session, identity.session.is_some()).await;
+        let index = lock(&state).next_turn();
+        let view = TurnView {
+            request: request.clone(),
+            agent: agent.id.clone(),
+            session: session.clone(),
+            index,
+            kind: identity.kind,
+            mode: agent.config.mode,
+            targets: agent.targets.clone(),
+        };
+        let plan = self.plan(&agent, &policy, &state, view).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
         if identity.session_done {
             self.sessions.forget(&agent.id, &session);
@@ -89,6 +102,7 @@ impl Host {
         let mut begun = Begun {
             id: incoming.turn,
             session,
+            session_key: identity.session_key,
             kind: identity.kind,
             started,
             upstream: String::new(),
@@ -144,30 +158,23 @@ impl Host {
         }
     }
 
+    /// What is remembered of a session. One that is not, and that the client named, may have spoken before this host was
+    /// started: then it goes on where it was.
+    async fn state_of(&self, agent: &Agent, session: &SessionId, named: bool) -> Arc<Mutex<SessionState>> {
+        if let Some(state) = self.sessions.get(&agent.id, session) {
+            return state;
+        }
+        let stored = if named { self.store.session(&agent.id, session).await } else { Ok(None) };
+        let turns = stored.unwrap_or_else(|error| {
+            tracing::warn!(agent = %agent.id, %session, %error, "the session's earlier turns could not be counted");
+            None
+        });
+        self.sessions.open(&agent.id, session, turns.map_or(0, |s| u32::try_from(s.turns).unwrap_or(u32::MAX)))
+    }
+
     /// Asks the agent's policy: where to, and with which skills.
-    async fn plan(
-        &self,
-        agent: &Agent,
-        policy: &AgentPolicy,
-        session: &SessionId,
-        kind: TurnKind,
-        request: &Arc<ChatRequest>,
-    ) -> Plan {
-        let state = self.sessions.open(&agent.id, session);
-        let index = {
-            let mut state = lock(&state);
-            state.turns += 1;
-            state.turns - 1
-        };
-        let view = TurnView {
-            request: request.clone(),
-            agent: agent.id.clone(),
-            session: session.clone(),
-            index,
-            kind,
-            mode: agent.config.mode,
-            targets: agent.targets.clone(),
-        };
+    async fn plan(&self, agent: &Agent, policy: &AgentPolicy, state: &Mutex<SessionState>, view: TurnView) -> Plan {
+        let kind = view.kind;
         let mut hooks = policy.turn(Arc::new(view) as Arc<dyn TurnSource>);
         let route = hooks.route().await;
         self.count_failure(agent, "route", &route);
@@ -181,7 +188,7 @@ impl Host {
         if selects {
             let chosen = hooks.select(Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>).await;
             self.count_failure(agent, "select", &chosen);
-            injected = self.blocks.inject(&library, &chosen.value, agent.config.skills.token_budget, &state);
+            injected = self.blocks.inject(&library, &chosen.value, agent.config.skills.token_budget, state);
             policy = (chosen.digest, chosen.source);
             if route.failure.is_none() {
                 note = self::note(&chosen);
@@ -200,6 +207,16 @@ impl Host {
             let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
             self.metrics.policy_failures.get_or_create(&labels).inc();
         }
+    }
+
+    /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
+    pub async fn end_session(&self, owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<bool, TurnError> {
+        let identity = Identity::settle(owner, claims, &Default::default())?;
+        let session = identity.session.ok_or(IdentityError::NoSession)?;
+        let agent = self.registry.find(&identity.agent)?;
+        self.sessions.forget(&agent.id, &session);
+        let ended = self.recorder.end_session(agent.id.clone(), session).await;
+        ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
     }
 
     /// Ends sessions in which nothing was said for the idle timeout. Runs until the host closes; idempotent.

@@ -1,23 +1,15 @@
 use domain::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnKind};
 use protocol::BodyClaims;
 
-/// What the request's headers claim. A claim is not yet an identity: [`Identity::settle`] checks it.
+/// What a request's headers claim. A claim is not yet an identity: [`Identity::settle`] checks it.
 #[derive(Clone, Debug, Default)]
 pub struct HeaderClaims {
     /// `X-Agent-Id`
     pub agent_id: Option<String>,
-    /// `X-Session-Id`
-    pub session_id: Option<String>,
-    /// `X-Turn-Type`
-    pub turn_type: Option<String>,
-    /// `X-Session-Done`
-    pub session_done: Option<String>,
-    /// `X-Memory-Scope`
-    pub memory_scope: Option<String>,
-    /// `X-User-Id`
-    pub user_id: Option<String>,
-    /// `X-Workspace-Id`
-    pub workspace_id: Option<String>,
+    /// `X-Session-Key`
+    pub session_key: Option<String>,
+    /// The headers for which the body has a field as well: `X-Session-Id`, `X-Turn-Type`, `X-Session-Done` and the rest.
+    pub fields: BodyClaims,
 }
 
 /// Who speaks, in which conversation, and as what.
@@ -31,6 +23,8 @@ pub struct Identity {
     pub kind: TurnKind,
     /// Whether this turn is the session's last.
     pub session_done: bool,
+    /// Where the conversation happens, in the client's words: sessions that follow one another share it.
+    pub session_key: Option<String>,
     /// Which memories the turn may see.
     pub scope: MemoryScope,
 }
@@ -53,13 +47,21 @@ pub enum IdentityError {
     /// `X-Agent-Id`
     #[error("X-Agent-Id {0:?} names no agent: {1}")]
     Agent(String, #[source] InvalidAgentName),
+    /// The key belongs to one agent, and the header names another. Whether that other one exists is not said.
+    #[error(
+        "the key belongs to agent `{0}`, and X-Agent-Id names another: leave the header out, or use that agent's key"
+    )]
+    Foreign(AgentId),
     /// `X-Session-Id`
     #[error("X-Session-Id {0:?} names no session: {1}")]
     Session(String, #[source] InvalidSessionId),
+    /// The request is about a session, and names none.
+    #[error("X-Session-Id is missing: it says which session")]
+    NoSession,
     /// `X-Turn-Type`
     #[error("X-Turn-Type {0:?} is unknown: use `main` or `side`")]
     TurnType(String),
-    /// `X-Memory-Scope`, `X-User-Id` or `X-Workspace-Id`.
+    /// `X-Session-Key`, `X-Memory-Scope`, `X-User-Id` or `X-Workspace-Id`.
     #[error("{0} must be 1 to {MAX_SCOPE} printable characters")]
     Scope(&'static str),
 }
@@ -71,14 +73,11 @@ const SHOWN: usize = 80;
 impl Identity {
     /// Turns claims into an identity, by MetaClaw's rules: a header wins over the body's field of that name; a turn with a
     /// session id and no type is a `side` turn, for only a plugin that knows both may ask for injection in a session.
-    pub fn settle(headers: &HeaderClaims, body: &BodyClaims) -> Result<Self, IdentityError> {
-        let agent = match &headers.agent_id {
-            None => AgentId::Default,
-            Some(text) => {
-                let name: Result<AgentName, _> = text.parse();
-                AgentId::Named(name.map_err(|e| IdentityError::Agent(shown(text), e))?)
-            }
-        };
+    ///
+    /// `owner` is the agent whose key the client showed. Then the key says who speaks, and a header can only agree.
+    pub fn settle(owner: Option<&AgentId>, claims: &HeaderClaims, body: &BodyClaims) -> Result<Self, IdentityError> {
+        let agent = agent(owner, claims)?;
+        let headers = &claims.fields;
         let session = given(&headers.session_id, &body.session_id)
             .map(|text| text.parse::<SessionId>().map_err(|e| IdentityError::Session(shown(text), e)))
             .transpose()?;
@@ -91,11 +90,27 @@ impl Identity {
         };
         let session_done = given(&headers.session_done, &body.session_done).is_some_and(is_yes);
         let scope = MemoryScope {
-            explicit: scope("X-Memory-Scope", &headers.memory_scope, &body.memory_scope)?,
-            user: scope("X-User-Id", &headers.user_id, &body.user_id)?,
-            workspace: scope("X-Workspace-Id", &headers.workspace_id, &body.workspace_id)?,
+            explicit: bounded("X-Memory-Scope", &headers.memory_scope, &body.memory_scope)?,
+            user: bounded("X-User-Id", &headers.user_id, &body.user_id)?,
+            workspace: bounded("X-Workspace-Id", &headers.workspace_id, &body.workspace_id)?,
         };
-        Ok(Identity { agent, session, kind, session_done, scope })
+        let session_key = bounded("X-Session-Key", &claims.session_key, &None)?;
+        Ok(Identity { agent, session, kind, session_done, session_key, scope })
+    }
+}
+
+fn agent(owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<AgentId, IdentityError> {
+    let named = match &claims.agent_id {
+        None => None,
+        Some(text) => {
+            let name: Result<AgentName, _> = text.parse();
+            Some(AgentId::Named(name.map_err(|e| IdentityError::Agent(shown(text), e))?))
+        }
+    };
+    match (owner, named) {
+        (Some(owner), Some(named)) if *owner != named => Err(IdentityError::Foreign(owner.clone())),
+        (Some(owner), _) => Ok(owner.clone()),
+        (None, named) => Ok(named.unwrap_or(AgentId::Default)),
     }
 }
 
@@ -104,7 +119,11 @@ fn given<'a>(header: &'a Option<String>, body: &'a Option<String>) -> Option<&'a
     [header, body].into_iter().flatten().map(|t| t.trim()).find(|t| !t.is_empty())
 }
 
-fn scope(name: &'static str, header: &Option<String>, body: &Option<String>) -> Result<Option<String>, IdentityError> {
+fn bounded(
+    name: &'static str,
+    header: &Option<String>,
+    body: &Option<String>,
+) -> Result<Option<String>, IdentityError> {
     match given(header, body) {
         Some(text) if text.chars().count() > MAX_SCOPE || text.chars().any(char::is_control) => {
             Err(IdentityError::Scope(name))
@@ -130,19 +149,19 @@ mod tests {
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderClaims {
         let get = |name: &str| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned());
-        HeaderClaims {
-            agent_id: get("agent"),
+        let fields = BodyClaims {
             session_id: get("session"),
             turn_type: get("type"),
             session_done: get("done"),
             memory_scope: get("scope"),
             user_id: get("user"),
             workspace_id: get("workspace"),
-        }
+        };
+        HeaderClaims { agent_id: get("agent"), session_key: get("key"), fields }
     }
 
     fn settle(pairs: &[(&str, &str)]) -> Result<Identity, IdentityError> {
-        Identity::settle(&headers(pairs), &BodyClaims::default())
+        Identity::settle(None, &headers(pairs), &BodyClaims::default())
     }
 
     #[test]
@@ -168,12 +187,12 @@ mod tests {
             session_done: Some("yes".into()),
             ..Default::default()
         };
-        let identity = Identity::settle(&headers(&[("session", "h")]), &body).unwrap();
+        let identity = Identity::settle(None, &headers(&[("session", "h")]), &body).unwrap();
         assert_eq!(
             (identity.session.unwrap().as_str(), identity.kind, identity.session_done),
             ("h", TurnKind::Main, true)
         );
-        let identity = Identity::settle(&headers(&[("type", "side"), ("done", "no")]), &body).unwrap();
+        let identity = Identity::settle(None, &headers(&[("type", "side"), ("done", "no")]), &body).unwrap();
         assert_eq!(
             (identity.session.unwrap().as_str(), identity.kind, identity.session_done),
             ("b", TurnKind::Side, false)
@@ -189,5 +208,19 @@ mod tests {
         }
         assert!(matches!(settle(&[("user", "a\nb")]), Err(IdentityError::Scope("X-User-Id"))));
         assert!(matches!(settle(&[("scope", &"x".repeat(257))]), Err(IdentityError::Scope(_))));
+    }
+
+    #[test]
+    fn a_key_says_who_speaks() {
+        let id = |name: &str| AgentId::Named(name.parse().unwrap());
+        let with = |owner: &AgentId, pairs: &[(&str, &str)]| {
+            Identity::settle(Some(owner), &headers(pairs), &BodyClaims::default()).map(|i| i.agent)
+        };
+        assert_eq!(with(&id("a"), &[]), Ok(id("a")));
+        assert_eq!(with(&id("a"), &[("agent", "A")]), Ok(id("a")));
+        assert_eq!(with(&id("a"), &[("agent", "b")]), Err(IdentityError::Foreign(id("a"))));
+        assert_eq!(with(&AgentId::Default, &[]), Ok(AgentId::Default));
+        assert_eq!(with(&AgentId::Default, &[("agent", "b")]), Err(IdentityError::Foreign(AgentId::Default)));
+        assert!(matches!(with(&id("a"), &[("agent", "../x")]), Err(IdentityError::Agent(..))));
     }
 }

@@ -3,11 +3,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use domain::{DecisionSource, Digest, EndReason, Sample, SessionId, TurnId, TurnKind, TurnOutcome, TurnRecord};
+use domain::{
+    AgentId, DecisionSource, Digest, EndReason, Sample, SessionId, TurnId, TurnKind, TurnOutcome, TurnRecord,
+};
 use protocol::{Answer, ChatRequest};
 use store::Store;
-use tokio::sync::Notify;
 use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::metrics::{Metrics, TurnLabels};
@@ -34,6 +36,7 @@ pub(crate) struct Begun {
     pub(crate) id: TurnId,
     pub(crate) agent: Arc<Agent>,
     pub(crate) session: SessionId,
+    pub(crate) session_key: Option<String>,
     pub(crate) kind: TurnKind,
     pub(crate) started: SystemTime,
     pub(crate) upstream: String,
@@ -52,17 +55,23 @@ pub(crate) struct Finished {
     pub(crate) ending: Ending,
 }
 
+/// What waits to be written down, in order: the end of a session comes after the turns that were over before it.
+enum Entry {
+    Turn(Finished),
+    End { agent: AgentId, session: SessionId, ended: oneshot::Sender<bool> },
+}
+
 /// Writes finished turns down, and passes those that are to be learned from on. One owned task; the answer path only hands
 /// over.
 pub(crate) struct Recorder {
-    queue: mpsc::Sender<Finished>,
+    queue: mpsc::Sender<Entry>,
     backlog: Arc<Backlog>,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
 
 /// The right of one turn to be recorded.
 pub(crate) struct Place {
-    queue: OwnedPermit<Finished>,
+    queue: OwnedPermit<Entry>,
     backlog: Arc<Backlog>,
 }
 
@@ -81,11 +90,11 @@ struct Worker {
 
 impl Recorder {
     pub(crate) fn start(store: Arc<Store>, metrics: Metrics) -> Self {
-        let (queue, finished) = mpsc::channel(MAX_IN_FLIGHT);
+        let (queue, entries) = mpsc::channel(MAX_IN_FLIGHT);
         let backlog = Arc::<Backlog>::default();
         let worker = Worker { store, metrics, backlog: backlog.clone() };
         #[expect(clippy::disallowed_methods, reason = "owned here: `close` awaits it")]
-        let task = tokio::spawn(worker.run(finished));
+        let task = tokio::spawn(worker.run(entries));
         Recorder { queue, backlog, task: tokio::sync::Mutex::new(Some(task)) }
     }
 
@@ -100,6 +109,15 @@ impl Recorder {
             tokio::time::timeout(PATIENCE, self.backlog.room()).await.ok()?;
         }
         Some(Place { queue, backlog: self.backlog.clone() })
+    }
+
+    /// Ends a session once the turns that are over are written down, and says whether it was open; none when there was no place
+    /// for the message, or the host closes.
+    pub(crate) async fn end_session(&self, agent: AgentId, session: SessionId) -> Option<bool> {
+        let (ended, answer) = oneshot::channel();
+        let place = self.place().await?;
+        place.queue.send(Entry::End { agent, session, ended });
+        answer.await.ok()
     }
 
     /// Waits until every turn that has a place is written down. The caller has stopped new turns and dropped this
@@ -119,7 +137,7 @@ impl Place {
     /// Hands the turn over; never waits.
     pub(crate) fn take(self, turn: Finished) {
         self.backlog.bytes.fetch_add(turn.size(), Ordering::Relaxed);
-        self.queue.send(turn);
+        self.queue.send(Entry::Turn(turn));
     }
 }
 
@@ -154,24 +172,40 @@ impl Finished {
 }
 
 impl Worker {
-    async fn run(self, mut finished: mpsc::Receiver<Finished>) {
+    async fn run(self, mut entries: mpsc::Receiver<Entry>) {
         let mut sampler = Sampler::new(self.store.clone(), self.metrics.clone());
-        while let Some(turn) = finished.recv().await {
+        while let Some(entry) = entries.recv().await {
+            let turn = match entry {
+                Entry::Turn(turn) => turn,
+                Entry::End { agent, session, ended } => {
+                    // Whoever asked may have gone.
+                    let _ = ended.send(self.end_session(&agent, &session).await);
+                    continue;
+                }
+            };
             let ends = turn.begun.ends_session.then(|| (turn.begun.agent.id.clone(), turn.begun.session.clone()));
             let size = turn.size();
             let candidate = self.record(turn).await;
             self.backlog.shrink(size);
             candidate.into_iter().for_each(|candidate| sampler.take(candidate));
             if let Some((agent, session)) = ends {
-                match self.store.end_session(&agent, &session, EndReason::Header).await {
-                    Ok(_) => self.metrics.count_ended(EndReason::Header, 1),
-                    Err(error) => {
-                        tracing::error!(%agent, %session, %error, "the end of the session could not be recorded");
-                    }
-                }
+                self.end_session(&agent, &session).await;
             }
         }
         sampler.close().await;
+    }
+
+    async fn end_session(&self, agent: &AgentId, session: &SessionId) -> bool {
+        match self.store.end_session(agent, session, EndReason::Header).await {
+            Ok(ended) => {
+                self.metrics.count_ended(EndReason::Header, u64::from(ended));
+                ended
+            }
+            Err(error) => {
+                tracing::error!(%agent, %session, %error, "the end of the session could not be recorded");
+                false
+            }
+        }
     }
 
     /// Hands the record to the store; returns what is needed to make a sample when the turn is training material.
@@ -191,6 +225,7 @@ impl Worker {
             id: begun.id,
             agent: begun.agent.id.clone(),
             session: begun.session.clone(),
+            session_key: begun.session_key,
             kind: begun.kind,
             started: begun.started,
             duration,

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use domain::{AgentId, SessionId};
 use moka::sync::Cache;
-use protocol::{Block, ChatRequest, Role};
+use protocol::{Block, ChatRequest};
 use skills::Skill;
 use xxhash_rust::xxh3::Xxh3;
 
-/// How many sessions are remembered in memory. One that was forgotten, or spoke before a restart, counts its turns anew for
-/// policies; the store's count goes on.
+/// How many sessions are remembered in memory. One that was forgotten, or spoke before a restart, is counted on from the store.
 const MAX_SESSIONS: u64 = 50_000;
 
 /// The sessions that are alive, each under its agent: the same session id of two agents is two sessions.
@@ -23,7 +22,7 @@ pub(crate) struct Sessions {
 }
 
 /// What a session carries from turn to turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SessionState {
     /// Turns that have begun.
     pub(crate) turns: u32,
@@ -38,6 +37,15 @@ pub(crate) struct Injected {
     pub(crate) block: Arc<Block>,
 }
 
+impl SessionState {
+    /// The number of the turn that begins now, from 0.
+    pub(crate) fn next_turn(&mut self) -> u32 {
+        let index = self.turns;
+        self.turns = self.turns.saturating_add(1);
+        index
+    }
+}
+
 impl Sessions {
     pub(crate) fn new(idle: Duration, seed: u64) -> Self {
         Sessions {
@@ -47,9 +55,15 @@ impl Sessions {
         }
     }
 
-    /// The session's state, begun when it is new here.
-    pub(crate) fn open(&self, agent: &AgentId, session: &SessionId) -> Arc<Mutex<SessionState>> {
-        self.live.get_with((agent.clone(), session.clone()), Arc::default)
+    /// The session's state, when it is remembered.
+    pub(crate) fn get(&self, agent: &AgentId, session: &SessionId) -> Option<Arc<Mutex<SessionState>>> {
+        self.live.get(&(agent.clone(), session.clone()))
+    }
+
+    /// The session's state, begun with this many turns behind it when it is not remembered.
+    pub(crate) fn open(&self, agent: &AgentId, session: &SessionId, turns: u32) -> Arc<Mutex<SessionState>> {
+        let begun = || Arc::new(Mutex::new(SessionState { turns, injected: None }));
+        self.live.get_with((agent.clone(), session.clone()), begun)
     }
 
     pub(crate) fn forget(&self, agent: &AgentId, session: &SessionId) {
@@ -58,9 +72,9 @@ impl Sessions {
 
     /// The session of a request that names none: the one whose conversation this request continues, or a new one.
     ///
-    /// A conversation is known by what was said in it (system messages, which clients rewrite, left out). Each request
-    /// moves its session's mark to its own last message; a request that holds no mark begins a new session. So two
-    /// conversations that start with the same words part as soon as the first of them has gone on.
+    /// A conversation is known by what was said in it; system messages, which clients rewrite, and messages that they show
+    /// only once are left out. Each request moves its session's mark to its own last message; a request that holds no mark
+    /// begins a new session. So two conversations that start with the same words part as soon as the first has gone on.
     pub(crate) fn by_conversation(
         &self,
         agent: &AgentId,
@@ -83,12 +97,12 @@ impl Sessions {
         session
     }
 
-    /// A rolling hash of what was said: at the end, and after each message before it that is not the system's.
+    /// A rolling hash of what was said: at the end, and after each message before it.
     fn marks(&self, request: &ChatRequest) -> (u64, Vec<u64>) {
         let mut hash = Xxh3::with_seed(self.seed);
         let mut earlier = Vec::with_capacity(request.message_count());
         for index in 0..request.message_count() {
-            if request.role(index) == Some(Role::System) {
+            if !request.is_said(index) {
                 continue;
             }
             hash.write(request.raw_message(index).unwrap_or_default());

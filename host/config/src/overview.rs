@@ -65,7 +65,7 @@ impl Config {
     pub fn overview(&self) -> Overview {
         Overview {
             listens_on: std::net::SocketAddr::new(self.server.host, self.server.port).to_string(),
-            key_required: self.server.api_key.is_some(),
+            key_required: self.server.wants_key(),
             upstreams: self.upstreams.values().map(upstream_overview).collect(),
             agents: self.agents().map(|(id, _)| self.agent_overview(id)).collect(),
         }

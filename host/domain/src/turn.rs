@@ -82,6 +82,8 @@ pub struct TurnRecord {
     pub agent: AgentId,
     /// In which conversation of that agent.
     pub session: SessionId,
+    /// Where that conversation happens, in the client's words (`X-Session-Key`): sessions that follow one another share it.
+    pub session_key: Option<String>,
     /// What the client said the turn was.
     pub kind: TurnKind,
     /// When the request arrived.

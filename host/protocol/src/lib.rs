@@ -7,6 +7,7 @@
 mod answer;
 mod completion;
 mod message;
+mod openclaw;
 mod request;
 mod scan;
 mod splice;

@@ -36,9 +36,6 @@ pub(crate) struct MessageSpan {
     pub(crate) kind: Role,
 }
 
-/// What OpenClaw puts around the context that it adds by itself as if the user had said it.
-const INTERNAL_BEGIN: &str = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
-
 impl Role {
     /// The role of this `role` value.
     pub(crate) fn of(raw: &str) -> Self {
@@ -60,11 +57,6 @@ pub(crate) fn content_text(raw: &str) -> Cow<'_, str> {
     let texts: Vec<_> =
         value::elements(raw).into_iter().filter_map(|part| value::string(value::member(part, "text")?)).collect();
     Cow::Owned(texts.join("\n"))
-}
-
-/// Whether a user message was written by the client's machinery rather than by the user.
-pub(crate) fn is_internal(text: &str) -> bool {
-    text.trim_start().starts_with(INTERNAL_BEGIN)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::message::{Message, MessageSpan, Role, content_text, is_internal};
+use crate::message::{Message, MessageSpan, Role, content_text};
+use crate::openclaw;
 use crate::scan::{Entry, ScanError, Scanner};
 use crate::value;
 
@@ -187,11 +188,23 @@ impl ChatRequest {
         })
     }
 
-    /// The user's last words: the last user message that the client's machinery did not write. Empty when there is none.
+    /// The user's last words: of the last user message that the client's machinery did not write, without what it added to
+    /// them. Empty when there is none. What the machinery wrote is known by its text, which a user can imitate; a policy that
+    /// must not be deceived reads the messages.
     pub fn user_text(&self) -> Cow<'_, str> {
         let users = self.messages.iter().rev().filter(|m| m.kind == Role::User);
         let mut texts = users.filter_map(|m| m.content.as_ref()).map(|c| self.string(c));
-        texts.find(|t| !is_internal(t)).unwrap_or_default()
+        texts.find_map(openclaw::users_words).unwrap_or_default()
+    }
+
+    /// Whether message `index` is part of the conversation: not the system's, and not one that the client's machinery shows
+    /// once and does not keep.
+    pub fn is_said(&self, index: usize) -> bool {
+        self.messages.get(index).is_some_and(|m| match m.kind {
+            Role::System => false,
+            Role::User => !openclaw::may_be_internal(&self.body[m.whole.clone()]),
+            _ => true,
+        })
     }
 
     /// The names of the offered functions.
@@ -295,7 +308,7 @@ mod tests {
         let request = parse(
             r#" {"model":"m\u002d1", "stream" : true, "stream_options":{"include_usage":true},
                 "messages":[{"role":"system","content":"s"},{"content":[{"type":"text","text":"q1"}],"role":"user"},
-                {"role":"user","content":"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>x"}],
+                {"role":"user","content":"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>x<<<END_OPENCLAW_INTERNAL_CONTEXT>>>"}],
                 "tools":[{"type":"function","function":{"name":"read"}},{"type":"x"}], "session_id":"s1", "turn_type":null, "session_done":true} "#,
         )
         .unwrap();
@@ -303,6 +316,7 @@ mod tests {
         assert!(request.stream() && request.include_usage());
         assert_eq!(request.message_count(), 3);
         assert_eq!(request.user_text(), "q1");
+        assert_eq!([0, 1, 2, 3].map(|i| request.is_said(i)), [false, true, false, false]);
         assert_eq!(request.message(0), Some(Message { role: "system".into(), text: "s".into() }));
         assert_eq!(request.tool_names(), ["read"]);
         let claims = request.claims();

@@ -3,6 +3,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::message::Role;
+use crate::openclaw;
 use crate::request::{CLAIMS, ChatRequest};
 
 /// A text for the prompt, escaped for JSON once and then used for every turn that needs it.
@@ -15,7 +16,7 @@ pub struct Block {
 /// What changes between the client's request and ours.
 #[derive(Clone, Debug, Default)]
 pub struct Splice<'a> {
-    /// Goes to the end of the first system message, or becomes one.
+    /// Goes to the end of the first system message, or of its stable part when the client marks one; or becomes one.
     pub block: Option<&'a Block>,
     /// Replaces the model.
     pub model: Option<&'a str>,
@@ -70,6 +71,10 @@ impl ChatRequest {
             ];
             return Edit { at: at..at, with };
         };
+        if let Some(at) = openclaw::end_of_stable(&self.body[content.clone()]).map(|at| content.start + at) {
+            let with = vec![Bytes::from_static(br"\n"), text, Bytes::from_static(br"\n")];
+            return Edit { at: at..at, with };
+        }
         let at = content.end - 1;
         if self.body[content.start] == b'"' {
             return Edit { at: at..at, with: vec![Bytes::from_static(br"\n\n"), text] };
@@ -192,6 +197,13 @@ mod tests {
             None,
             &format!(r#"{{"messages":[{{"role":"system","content":[ {{"type":"text","text":"b"}}]}},{user}]}}"#),
         );
+        let marked = |stable: &str| {
+            let dynamic = "<!-- openclaw:attempt:DYNAMIC -->\\nnow\\n<!-- /openclaw:attempt:DYNAMIC -->";
+            let system =
+                format!("<!-- openclaw:attempt:STABLE -->\\n{stable}<!-- /openclaw:attempt:STABLE -->\\n{dynamic}");
+            format!(r#"{{"messages":[{{"role":"system","content":"{system}"}},{user}]}}"#)
+        };
+        check(&marked(r"be good\n"), Some("a\nb"), None, &marked(r"be good\n\na\nb\n"));
         check(
             &format!(r#"{{"messages":[ {user}]}}"#),
             Some("b"),

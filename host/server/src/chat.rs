@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use agents::{HeaderClaims, Incoming, Reply};
+use agents::{Incoming, Reply};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use upstream::Trace;
 use uuid::Uuid;
 
+use crate::claims::claims;
 use crate::error::{HttpError, REQUEST_ID};
 use crate::state::App;
 
@@ -41,38 +42,17 @@ pub(crate) async fn completions(State(app): State<App>, request: Request) -> Res
 
 async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>, HttpError> {
     let (head, body) = request.into_parts();
-    app.access.admit(&head.headers)?;
+    let caller = app.access.admit(&head.headers)?;
     let claims = claims(&head.headers)?;
     let trace =
         Trace { parent: head.headers.get("traceparent").cloned(), state: head.headers.get("tracestate").cloned() };
     let body = tokio::time::timeout(BODY_TIME, read(body, &head.headers, app.options.max_body)).await;
     let body = body.map_err(|_| HttpError::SlowBody)??;
-    let reply = app.host.turn(Incoming { turn, claims, body, received: Instant::now(), trace }).await?;
+    let reply = app
+        .host
+        .turn(Incoming { turn, owner: caller.agent().cloned(), claims, body, received: Instant::now(), trace })
+        .await?;
     Ok(answer(reply))
-}
-
-/// An identity header counts only when it stands once: two of them, and readers could differ on who speaks.
-fn claims(headers: &HeaderMap) -> Result<HeaderClaims, HttpError> {
-    let one = |name: &'static str| {
-        let mut values = headers.get_all(name).iter();
-        match (values.next(), values.next()) {
-            (None, _) => Ok(None),
-            (Some(value), None) => match str::from_utf8(value.as_bytes()) {
-                Ok(text) => Ok(Some(text.to_owned())),
-                Err(_) => Err(HttpError::Header(name)),
-            },
-            (Some(_), Some(_)) => Err(HttpError::Header(name)),
-        }
-    };
-    Ok(HeaderClaims {
-        agent_id: one("x-agent-id")?,
-        session_id: one("x-session-id")?,
-        turn_type: one("x-turn-type")?,
-        session_done: one("x-session-done")?,
-        memory_scope: one("x-memory-scope")?,
-        user_id: one("x-user-id")?,
-        workspace_id: one("x-workspace-id")?,
-    })
 }
 
 /// Reads the whole body, never more than `max` bytes of it, into memory of its own: a piece of the connection's read buffer

@@ -26,7 +26,9 @@ pub(crate) enum HttpError {
     Body(String),
     #[error("the body did not arrive in time")]
     SlowBody,
-    #[error("the header `{0}` stands more than once or is not text: send it once, as UTF-8")]
+    #[error(
+        "the header `{0}` stands more than once, or differs from its X-ClawRouter- form, or is not text: send it once, as UTF-8"
+    )]
     Header(&'static str),
     #[error("there is nothing at this path: see GET /v1/models and POST /v1/chat/completions")]
     NotFound,
@@ -46,8 +48,9 @@ const UPSTREAM: &str = "upstream_error";
 const SERVER: &str = "server_error";
 
 impl HttpError {
-    /// The one table of errors and statuses. OpenClaw locks a key away after 401 and 403 and retries for minutes after 429
-    /// and 5xx, so each is kept for what it means.
+    /// The one table of errors and statuses. OpenClaw locks a key away after 401, 402 and 403, and tries again for a minute and
+    /// more after 429 and 5xx, so each is kept for what it means: 401 for the client's own key, 429 and 5xx for what may pass.
+    /// What only the operator can mend is a 400, which fails at once and locks nothing.
     fn shape(&self) -> Shape {
         match self {
             HttpError::Turn(error) => turn_shape(error),
@@ -105,9 +108,9 @@ fn turn_shape(error: &TurnError) -> Shape {
             UpstreamError::Unreachable { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_unreachable"),
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
             UpstreamError::Broken { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_broken"),
-            // The host's own key is wrong, which is no fault of the client's key.
+            // The host's own key is wrong, which is no fault of the client's key, and trying again does not mend it.
             UpstreamError::Rejected { status: 401 | 403, .. } => {
-                (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_credentials")
+                (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_credentials")
             }
             UpstreamError::Rejected { status: 429, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, UPSTREAM, "upstream_rate_limited")
@@ -140,8 +143,11 @@ fn turn_shape(error: &TurnError) -> Shape {
 /// A provider's complaint about the client's request is passed on as it is: it says best what is wrong. Credentials and
 /// server errors are the host's affair and are told in the host's words.
 fn upstreams_own_words(status: u16, body: &Bytes) -> Option<Response<Body>> {
+    // The account without money is the host's, so the client's key must not be locked away; the words still say why.
+    let as_400 = status == 402;
     let is_the_clients = matches!(status, 400 | 402 | 404 | 409 | 413 | 415 | 422 | 429);
     let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+    let status = if as_400 { 400 } else { status };
     let status = StatusCode::from_u16(status).ok().filter(|_| is_the_clients && is_json())?;
     Some(json(status, body.clone()))
 }
@@ -172,7 +178,11 @@ mod tests {
             (429, "<html>", None, (429, "1")),
             (404, "{}", None, (404, "")),
             (404, "<html>", None, (400, "")),
-            (401, "{}", None, (502, "")),
+            (401, "{}", None, (400, "")),
+            (403, "{}", None, (400, "")),
+            (402, "{}", None, (400, "")),
+            (451, "{}", None, (400, "")),
+            (422, "{}", None, (422, "")),
             (408, "{}", None, (504, "")),
             (503, "{}", Some("9"), (502, "9")),
             (302, "", None, (502, "")),

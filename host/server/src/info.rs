@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::error::{HttpError, json};
-use crate::state::App;
+use crate::state::{App, Caller};
 
 #[derive(Serialize)]
 struct Ready {
@@ -38,8 +38,11 @@ pub(crate) async fn ready(State(app): State<App>) -> Response<Body> {
 
 /// `GET /metrics`: Prometheus text.
 pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Response<Body> {
-    if let Err(refused) = app.access.admit(&headers) {
-        return refused.into_response();
+    match app.access.admit(&headers) {
+        Ok(Caller::Operator) => {}
+        // It counts what other agents do.
+        Ok(Caller::Agent(_)) => return HttpError::NotFound.into_response(),
+        Err(refused) => return refused.into_response(),
     }
     let mut text = String::new();
     // Encoding into a String cannot fail.
@@ -52,13 +55,16 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
 
 /// `GET /v1/turns/{id}`: whether a turn, and the sample made of it, are durable. Ids are random, so one cannot be guessed.
 pub(crate) async fn turn(State(app): State<App>, Path(id): Path<String>, headers: HeaderMap) -> Response<Body> {
-    if let Err(refused) = app.access.admit(&headers) {
-        return refused.into_response();
-    }
+    let caller = match app.access.admit(&headers) {
+        Ok(caller) => caller,
+        Err(refused) => return refused.into_response(),
+    };
     let Ok(id) = id.parse::<TurnId>() else { return HttpError::NoTurn.into_response() };
     match app.host.turn_state(id).await {
-        Ok(Some(state)) => json(StatusCode::OK, serde_json::to_vec(&state).unwrap_or_default().into()),
-        Ok(None) => HttpError::NoTurn.into_response(),
+        Ok(Some(state)) if caller.may_see(&state.agent) => {
+            json(StatusCode::OK, serde_json::to_vec(&state).unwrap_or_default().into())
+        }
+        Ok(_) => HttpError::NoTurn.into_response(),
         Err(error) => HttpError::Store(error).into_response(),
     }
 }

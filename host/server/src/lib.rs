@@ -3,10 +3,12 @@
 //! Everything here is about the protocol; what a turn means is `agents`' business.
 
 mod chat;
+mod claims;
 mod error;
 mod info;
 mod listen;
 mod patience;
+mod sessions;
 mod state;
 
 pub use listen::{ListenError, Listener, serve};

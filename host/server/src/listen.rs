@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::HttpError;
 use crate::patience::Patient;
 use crate::state::App;
-use crate::{chat, info};
+use crate::{chat, info, sessions};
 
 /// How long a client may take over the head of a request, and how long a connection is kept between two: hyper has one clock for
 /// both, and clients that pool connections must not find them closed after a moment.
@@ -70,6 +70,7 @@ fn router(app: App) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/models", get(info::models))
+        .route("/v1/sessions/end", post(sessions::end))
         .route("/v1/turns/{id}", get(info::turn))
         .route("/healthz", get(info::health))
         .route("/readyz", get(info::ready))

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -5,9 +6,8 @@ use agents::Host;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
-use domain::Secret;
+use domain::{AgentId, Digest, Secret};
 use prometheus_client::registry::Registry;
-use subtle::ConstantTimeEq;
 
 use crate::error::HttpError;
 
@@ -24,13 +24,21 @@ pub struct App {
     pub options: Options,
 }
 
-/// Who may come in.
+/// Who may come in, and as whom.
 #[derive(Clone, Debug)]
-pub enum Access {
-    /// Anybody who reaches the socket; config allows this on loopback only.
-    Open,
-    /// Those who show this key.
-    Key(Secret),
+pub struct Access {
+    /// Whose each key is, by the key's digest: finding one takes the same time however much of a guess is right. Without keys,
+    /// anybody who reaches the socket may come in; config allows this on loopback only.
+    keys: Arc<HashMap<Digest, Caller>>,
+}
+
+/// Who a client is by its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// One who may speak as any agent: the host's own key, or nobody has one.
+    Operator,
+    /// One who speaks as this agent.
+    Agent(AgentId),
 }
 
 /// Bounds on what a client may send.
@@ -41,18 +49,36 @@ pub struct Options {
 }
 
 impl Access {
-    /// Whether a request with these headers may come in.
-    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<(), HttpError> {
-        match self {
-            Access::Open if is_local(headers) => Ok(()),
-            Access::Open => Err(HttpError::Foreign),
-            Access::Key(key) => {
-                let shown = headers.get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
-                // The comparison takes the same time wherever the keys differ.
-                let fits = shown.is_some_and(|shown| shown.ct_eq(key.expose().as_bytes()).into());
-                if fits { Ok(()) } else { Err(HttpError::Unauthorized) }
-            }
+    /// From the key for all agents, and the keys of single ones. Config has made sure that all differ.
+    pub fn new(operator: Option<&Secret>, agents: &BTreeMap<AgentId, Secret>) -> Self {
+        let digest = |key: &Secret| Digest::of(key.expose().as_bytes());
+        let operator = operator.map(|key| (digest(key), Caller::Operator));
+        let agents = agents.iter().map(|(id, key)| (digest(key), Caller::Agent(id.clone())));
+        Access { keys: Arc::new(operator.into_iter().chain(agents).collect()) }
+    }
+
+    /// Who sends a request with these headers; refuses those who may not.
+    pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, HttpError> {
+        if self.keys.is_empty() {
+            return if is_local(headers) { Ok(Caller::Operator) } else { Err(HttpError::Foreign) };
         }
+        let shown = headers.get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
+        shown.and_then(|key| self.keys.get(&Digest::of(key))).cloned().ok_or(HttpError::Unauthorized)
+    }
+}
+
+impl Caller {
+    /// The agent that it speaks for; none when it may be any.
+    pub(crate) fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Caller::Operator => None,
+            Caller::Agent(agent) => Some(agent),
+        }
+    }
+
+    /// Whether it may see what is this agent's.
+    pub(crate) fn may_see(&self, agent: &str) -> bool {
+        self.agent().is_none_or(|own| own.as_str() == agent)
     }
 }
 
@@ -93,7 +119,30 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(HOST, HeaderValue::from_static(host));
             headers.extend(origin.map(|o| (ORIGIN, HeaderValue::from_static(o))));
-            assert_eq!(Access::Open.admit(&headers).is_ok(), local, "{host} {origin:?}");
+            let open = Access::new(None, &BTreeMap::new());
+            assert_eq!(open.admit(&headers).is_ok(), local, "{host} {origin:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_says_who_comes_in() {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let agent = AgentId::Named("a".parse().unwrap());
+        let agents = BTreeMap::from([(agent.clone(), secret("key-of-a"))]);
+        for (operator, shown, want) in [
+            (Some(secret("key-of-all")), Some("Bearer key-of-all"), Some(Caller::Operator)),
+            (Some(secret("key-of-all")), Some("Bearer key-of-a"), Some(Caller::Agent(agent.clone()))),
+            (Some(secret("key-of-all")), Some("Bearer key-of-al"), None),
+            (Some(secret("key-of-all")), Some("Bearer key-of-all "), None),
+            (Some(secret("key-of-all")), Some("Basic key-of-all"), None),
+            (Some(secret("key-of-all")), Some("Bearer "), None),
+            (Some(secret("key-of-all")), None, None),
+            (None, Some("Bearer key-of-a"), Some(Caller::Agent(agent))),
+            (None, None, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(shown.map(|s| (AUTHORIZATION, HeaderValue::from_static(s))));
+            assert_eq!(Access::new(operator.as_ref(), &agents).admit(&headers).ok(), want, "{shown:?}");
         }
     }
 }

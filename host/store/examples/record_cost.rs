@@ -200,6 +200,7 @@ fn record(session: SessionId, request: Bytes) -> TurnRecord {
         id: TurnId(Uuid::now_v7()),
         agent: AgentId::Default,
         session,
+        session_key: None,
         kind: TurnKind::Main,
         started: SystemTime::now(),
         duration: Duration::from_millis(900),

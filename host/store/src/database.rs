@@ -38,12 +38,15 @@ pub(crate) struct Database {
 
 /// Every schema version of this program, in order. PostgreSQL runs the same files.
 pub(crate) fn migrations() -> Vec<Migration> {
-    [(1, "turns", include_str!("../migrations/0001_turns.sql"))]
-        .into_iter()
-        .map(|(version, name, sql)| {
-            Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
-        })
-        .collect()
+    [
+        (1, "turns", include_str!("../migrations/0001_turns.sql")),
+        (2, "session_key", include_str!("../migrations/0002_session_key.sql")),
+    ]
+    .into_iter()
+    .map(|(version, name, sql)| {
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(sql), false)
+    })
+    .collect()
 }
 
 /// Opens the database of `dir`, or makes one. `limit` bounds the file's size. The few file operations here block, once,

@@ -122,6 +122,8 @@ pub struct StoredSession {
     pub turns: u64,
     /// How often it came back after an end.
     pub generation: u64,
+    /// Where it happens, in the client's words.
+    pub client_key: Option<String>,
 }
 
 /// A turn as it is kept.
@@ -290,6 +292,11 @@ impl Store {
     /// The agent's sessions, the most recently active first.
     pub async fn sessions(&self, agent: &AgentId, limit: usize) -> Result<Vec<StoredSession>, StoreError> {
         self.reader.sessions(agent, limit).await
+    }
+
+    /// One session.
+    pub async fn session(&self, agent: &AgentId, name: &SessionId) -> Result<Option<StoredSession>, StoreError> {
+        self.reader.session(agent, name).await
     }
 
     /// Open sessions of all agents whose last turn ended before `before`, the longest silent first.

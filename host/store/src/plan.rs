@@ -88,6 +88,7 @@ impl Plan {
         session.last_active = session.last_active.max(started.saturating_add(codes::span(record.duration)));
         let position = session.turns;
         session.turns += 1;
+        session.client_key = record.session_key.take().or(session.client_key.take());
         // Taken out of the record: a row must not hold a body whose pieces are known.
         let body = std::mem::take(&mut record.request);
         let request = session.keep_body(&body, record.kind, budget, &mut self.contents);

@@ -21,11 +21,12 @@ use crate::{SampleCount, StoredSample, StoredSession, StoredTurn};
 /// The most pieces that are read for one turn; more is damage.
 const MOST_PIECES: usize = 1 << 20;
 
-const SESSIONS: &str = "SELECT agent, name, started, last_active, ended, end_reason, turns, generation FROM sessions";
+const SESSIONS: &str = "SELECT agent, name, started, last_active, ended, end_reason, turns, generation, \
+    client_key FROM sessions";
 const TURNS: &str = "SELECT turns.id, sessions.agent, sessions.name, turns.kind, turns.started, turns.duration, \
     turns.first_byte, turns.upstream, turns.model, turns.request, turns.answer, turns.skills, turns.policy, \
-    turns.decided_by, turns.prompt_tokens, turns.completion_tokens, turns.outcome, turns.position, turns.session \
-    FROM turns JOIN sessions ON sessions.id = turns.session";
+    turns.decided_by, turns.prompt_tokens, turns.completion_tokens, turns.outcome, turns.position, turns.session, \
+    sessions.client_key FROM turns JOIN sessions ON sessions.id = turns.session";
 const SAMPLES: &str = "SELECT samples.turn, sessions.agent, sessions.name, samples.state, samples.reason, \
     samples.weight, samples.policy, samples.skill_generation, samples.captured, samples.prompt, samples.completion, \
     samples.logprobs, turns.session \
@@ -49,6 +50,12 @@ impl Reader {
         let tail = "WHERE agent = $1 ORDER BY last_active DESC LIMIT $2";
         let values = [Filter::Text(agent.as_str()), Filter::Number(codes::signed(limit as u64))];
         self.list("read sessions", [SESSIONS, tail], &values, session).await
+    }
+
+    pub(crate) async fn session(&self, agent: &AgentId, name: &SessionId) -> Result<Option<StoredSession>, StoreError> {
+        let values = [Filter::Text(agent.as_str()), Filter::Text(name.as_str())];
+        let found = self.list("read a session", [SESSIONS, "WHERE agent = $1 AND name = $2"], &values, session).await?;
+        Ok(found.into_iter().next())
     }
 
     pub(crate) async fn idle(&self, before: SystemTime, limit: usize) -> Result<Vec<StoredSession>, StoreError> {
@@ -210,6 +217,7 @@ fn session(row: &SqliteRow) -> Result<StoredSession, sqlx::Error> {
         ended: row.try_get::<Option<i64>, _>(4)?.map(codes::time).zip(reason),
         turns: count(row, 6)?,
         generation: count(row, 7)?,
+        client_key: row.try_get(8)?,
     })
 }
 
@@ -222,6 +230,7 @@ fn turn(row: &SqliteRow) -> Result<(StoredTurn, RowId, Vec<u8>), sqlx::Error> {
         id: turn_id(row, 0)?,
         agent: agent(row, 1)?,
         session: name(row, 2)?,
+        session_key: row.try_get(19)?,
         kind: word(row, 3, "a turn's kind")?,
         started: codes::time(row.try_get(4)?),
         duration: codes::duration(row.try_get(5)?),

@@ -41,6 +41,7 @@ pub(crate) struct SessionRow {
     ended: Option<(i64, &'static str)>,
     turns: u64,
     generation: u64,
+    client_key: Option<String>,
 }
 
 /// A piece that the session did not have.
@@ -132,17 +133,17 @@ impl SessionRow {
             ended: session.ended.map(|(at, reason)| (at, reason.code())),
             turns: session.turns,
             generation: session.generation,
+            client_key: session.client_key.clone(),
         }
     }
 }
 
 impl Row for SessionRow {
-    const INSERT: &'static str =
-        "INSERT INTO sessions (id, agent, name, started, last_active, ended, end_reason, turns, generation)";
-    const COLUMNS: usize = 9;
+    const INSERT: &'static str = "INSERT INTO sessions (id, agent, name, started, last_active, ended, end_reason, turns, generation, client_key)";
+    const COLUMNS: usize = 10;
     const CONFLICT: &'static str = "ON CONFLICT (id) DO UPDATE SET last_active = excluded.last_active, \
         ended = excluded.ended, end_reason = excluded.end_reason, turns = excluded.turns, \
-        generation = excluded.generation";
+        generation = excluded.generation, client_key = excluded.client_key";
 
     fn bind(self, to: &mut Values) -> Result<(), BoxDynError> {
         to.bytes(self.id)?;
@@ -153,7 +154,8 @@ impl Row for SessionRow {
         to.maybe_number(self.ended.map(|(at, _)| at))?;
         to.0.add(self.ended.map(|(_, reason)| reason))?;
         to.number(signed(self.turns))?;
-        to.number(signed(self.generation))
+        to.number(signed(self.generation))?;
+        to.0.add(self.client_key)
     }
 }
 

@@ -47,6 +47,7 @@ fn turn(owner: &str, name: &str, request: impl Into<Bytes>) -> TurnRecord {
         id: TurnId(Uuid::now_v7()),
         agent: agent(owner),
         session: session(name),
+        session_key: None,
         kind: TurnKind::Main,
         started: now(),
         duration: Duration::from_micros(1_234_567),

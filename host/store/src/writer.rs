@@ -128,7 +128,7 @@ impl Writer {
     }
 
     async fn load_session(&mut self, key: Key) -> Result<(), sqlx::Error> {
-        const SESSION: &str = "SELECT id, started, last_active, ended, end_reason, turns, generation FROM sessions \
+        const SESSION: &str = "SELECT id, started, last_active, ended, end_reason, turns, generation, client_key FROM sessions \
             WHERE agent = $1 AND name = $2";
         let writer = &mut self.database.writer;
         let query = sqlx::query(SESSION).bind(key.0.as_str().to_owned()).bind(key.1.as_str().to_owned());
@@ -141,6 +141,7 @@ impl Writer {
         session.ended = row.try_get::<Option<i64>, _>(3)?.zip(reason);
         session.turns = u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or(0);
         session.generation = u64::try_from(row.try_get::<i64, _>(6)?).unwrap_or(0);
+        session.client_key = row.try_get(7)?;
         let contents = sqlx::query("SELECT number, hash FROM contents WHERE session = $1").bind(id.to_vec());
         for row in contents.fetch_all(&mut *writer).await? {
             let hash: Hash = array(row.try_get(1)?)?;

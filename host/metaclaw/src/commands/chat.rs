@@ -2,6 +2,7 @@ use std::io::{BufRead, IsTerminal, Read};
 
 use ::config::Paths;
 use anyhow::{Context, bail};
+use domain::AgentId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -25,7 +26,9 @@ struct Chat {
 /// `metaclaw chat`
 pub(crate) async fn run(args: ChatArgs, paths: &Paths) -> anyhow::Result<()> {
     let host = Running::find(&paths.home, args.port)?;
-    let key = super::load(paths, super::lenient())?.config.server.api_key.filter(|_| host.wants_key);
+    let server = super::load(paths, super::lenient())?.config.server;
+    let agent = args.agent.as_deref().map_or(Ok(AgentId::Default), |a| a.parse().map(AgentId::Named))?;
+    let key = server.key_of(&agent).filter(|_| host.wants_key).cloned();
     let client = reqwest::Client::builder().no_proxy().build()?;
     let session = format!("chat-{}", Uuid::now_v7().simple());
     let mut chat = Chat { client, host, key, agent: args.agent, session, messages: Vec::new() };

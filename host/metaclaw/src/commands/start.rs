@@ -59,7 +59,7 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
         pid: std::process::id(),
         address: listener.address(),
         version: env!("CARGO_PKG_VERSION").into(),
-        wants_key: config.server.api_key.is_some(),
+        wants_key: config.server.wants_key(),
     };
     let served = serve(&runtime, &config, listener, store, parts, &running, json);
     Running::withdraw(&config.home);
@@ -112,7 +112,7 @@ fn serve(
             metrics,
             idle_timeout: config.sessions.idle_timeout,
         }));
-        let access = config.server.api_key.clone().map_or(Access::Open, Access::Key);
+        let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys);
         let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
         let app = App { host: host.clone(), registry: Arc::new(registry), access, options: Options { max_body } };
         let stop = CancellationToken::new();

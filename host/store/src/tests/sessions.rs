@@ -33,11 +33,28 @@ async fn a_session_ends_once_and_comes_back_with_its_next_turn() {
 
     // It counts on after a restart.
     let store = open(dir.path()).await;
-    store.record_turn(turn("a", "s", "{}")).await.unwrap();
+    assert_eq!(store.session(&owner, &name).await.unwrap().map(|s| (s.turns, s.client_key)), Some((3, None)));
+    assert_eq!(store.session(&agent("b"), &name).await.unwrap(), None);
+    let keyed = |key: Option<&str>| TurnRecord { session_key: key.map(str::to_owned), ..turn("a", "s", "{}") };
+    store.record_turn(keyed(Some("agent:a:main"))).await.unwrap();
     store.flush().await.unwrap();
     let turns = store.turns(&owner, &name, 10).await.unwrap();
     assert_eq!(turns.iter().map(|turn| turn.position).collect::<Vec<_>>(), [0, 1, 2, 3]);
     store.close().await;
+
+    // A turn that names no key leaves the session's.
+    let store = open(dir.path()).await;
+    store.record_turn(keyed(None)).await.unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(at_key(&store).await.as_deref(), Some("agent:a:main"));
+    store.record_turn(keyed(Some("agent:a:other"))).await.unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(at_key(&store).await.as_deref(), Some("agent:a:other"));
+    store.close().await;
+}
+
+async fn at_key(store: &Store) -> Option<String> {
+    store.session(&agent("a"), &session("s")).await.unwrap().unwrap().client_key
 }
 
 #[tokio::test]
