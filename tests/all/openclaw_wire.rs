@@ -62,9 +62,12 @@ async fn a_conversation_stays_one_session_whatever_the_program_adds() {
         "tool_calls": [{"id": "call1", "type": "function", "function": {"name": "read", "arguments": "{}"}}]});
     let result = json!({"role": "tool", "tool_call_id": "call1", "content": "done"});
     let second = user("[Fri 2026-11-20 08:09 UTC] go on");
+    let moved =
+        user(&format!("[Fri 2026-11-20 08:08 UTC] begin{RUNTIME}").replace("host=vm", "host=vm | channel=slack"));
     let mut sessions = Vec::new();
     for said in [
         vec![first.clone(), internal()],
+        vec![moved, call.clone(), result.clone(), internal()],
         vec![first.clone(), call.clone(), result.clone(), internal()],
         vec![first.clone(), call.clone(), result.clone(), second.clone(), internal()],
         vec![first, call, result, second, json!({"role": "assistant", "content": "ok"}), user("bye")],
@@ -118,21 +121,25 @@ async fn a_body_of_thirty_megabytes_goes_through_unchanged() {
     assert!(upstream.last().body["messages"][1] == message);
 }
 
-/// A session goes on where it was when the host was started anew: policies see its next turn, not its first.
+/// A session goes on where it was when the host was started anew: its policy sees the next turn, not a first one; and of the
+/// user's words only those that are the user's.
 #[tokio::test]
-async fn a_session_is_counted_on_after_a_restart() {
+async fn a_session_goes_on_after_a_restart() {
     let upstream = Upstream::echo().await;
-    let home = Home::with(&upstream, "agents: { a: { mode: rl } }\n");
-    let say = async |host: &Host| {
-        let turn = host.say("x").agent("a").session("s").header("x-session-key", "agent:a:main").send().await;
-        assert_eq!(turn.status, 200);
-    };
+    let module = tests::guest("tests/guests/misbehaving");
+    let policy = format!("{{ module: {}, config: {{ do: tell, in: route }} }}", module.display());
+    let home = Home::with(&upstream, &format!("agents: {{ a: {{ policy: {policy} }} }}\n"));
+    let mut told = Vec::new();
     for _ in 0..2 {
-        let host = home.start().await;
-        say(&host).await;
-        say(&host).await;
+        let host = home.start_with(&["--dev"]).await;
+        for _ in 0..2 {
+            let asked = format!("[Fri 2026-11-20 08:08 UTC] tides?{RUNTIME}");
+            let turn = host.say(&asked).agent("a").session("s").header("x-session-key", "agent:a:main").send().await;
+            told.push(turn.words());
+        }
         assert!(host.stop().success());
     }
+    assert_eq!(told, ["turn 0 of s: tides?", "turn 1 of s: tides?", "turn 2 of s: tides?", "turn 3 of s: tides?"]);
     let store = store::Store::open(&home.path().join("state"), store::StoreOptions::default()).await.unwrap();
     let agent = domain::AgentId::Named("a".parse().unwrap());
     let session = store.session(&agent, &"s".parse().unwrap()).await.unwrap().unwrap();

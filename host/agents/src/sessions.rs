@@ -72,8 +72,7 @@ impl Sessions {
 
     /// The session of a request that names none: the one whose conversation this request continues, or a new one.
     ///
-    /// A conversation is known by what was said in it; system messages, which clients rewrite, and messages that they show
-    /// only once are left out. Each request moves its session's mark to its own last message; a request that holds no mark
+    /// A conversation is known by what was said in it, without what clients write anew for each request. Each request moves its session's mark to its own last message; a request that holds no mark
     /// begins a new session. So two conversations that start with the same words part as soon as the first has gone on.
     pub(crate) fn by_conversation(
         &self,
@@ -102,10 +101,8 @@ impl Sessions {
         let mut hash = Xxh3::with_seed(self.seed);
         let mut earlier = Vec::with_capacity(request.message_count());
         for index in 0..request.message_count() {
-            if !request.is_said(index) {
-                continue;
-            }
-            hash.write(request.raw_message(index).unwrap_or_default());
+            let Some(parts) = request.lasting(index) else { continue };
+            parts.iter().for_each(|part| hash.write(part));
             // Message borders count, so that moving text between messages changes the hash.
             hash.write_u8(0);
             earlier.push(hash.finish());

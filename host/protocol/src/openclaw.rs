@@ -13,6 +13,8 @@ const INTERNAL: [&str; 2] = ["<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>", "<<<END_OP
 const STABLE_END: &[u8] = b"<!-- /openclaw:attempt:STABLE -->";
 /// How the line about the runtime begins, and what stands in it.
 const RUNTIME: [&str; 3] = ["Runtime: agent=", " | session=", " | sessionId="];
+/// The line's beginning in JSON.
+const RAW_RUNTIME: &[u8] = br"\n\nRuntime: agent=";
 /// The longest time in front of the user's words, such as `[Fri 2026-11-20 08:08 GMT+5:30] `.
 const MAX_TIME: usize = 48;
 /// Internal messages are looked for this far into a raw message; `{"role":"user","content":[{"type":"text","text":"` is 48 bytes.
@@ -40,10 +42,18 @@ fn is_internal(text: &str) -> bool {
     text.starts_with(INTERNAL[0]) && text.ends_with(INTERNAL[1])
 }
 
-/// Whether a user message, as JSON, may be one of OpenClaw's own. Such messages move to the end with each request and are
-/// not kept in the conversation.
-pub(crate) fn may_be_internal(raw: &[u8]) -> bool {
-    memmem::find(&raw[..raw.len().min(RAW_HEAD)], INTERNAL[0].as_bytes()).is_some()
+/// What stays the same of a user message, as JSON, in every request of its session. None for a message of OpenClaw's own: those
+/// move to the end with each request and are not kept. The line about the runtime is written anew each time (its channel, host and
+/// model may change), all but the session's id.
+pub(crate) fn lasting(raw: &[u8]) -> Option<[&[u8]; 2]> {
+    if memmem::find(&raw[..raw.len().min(RAW_HEAD)], INTERNAL[0].as_bytes()).is_some() {
+        return None;
+    }
+    let Some(line) = memmem::rfind(raw, RAW_RUNTIME) else { return Some([raw, b""]) };
+    let (words, line) = raw.split_at(line);
+    let id = memmem::find(line, RUNTIME[2].as_bytes()).map_or(&line[..0], |at| &line[at..]);
+    let end = id.iter().skip(RUNTIME[2].len()).position(|b| !b.is_ascii_alphanumeric() && *b != b'-');
+    Some([words, &id[..end.map_or(id.len(), |end| RUNTIME[2].len() + end)]])
 }
 
 /// The length of `[Fri 2026-11-20 08:08 UTC] ` at the beginning, 0 when there is none.
@@ -101,6 +111,19 @@ mod tests {
             assert_eq!(users_words(Cow::Borrowed(&text)).as_deref(), words, "{text}");
             assert_eq!(users_words(Cow::Owned(text.clone())).as_deref(), words, "{text}");
         }
+    }
+
+    #[test]
+    fn of_a_message_that_is_sent_again_the_same_is_found() {
+        let raw = |text: &str| serde_json::json!({"role": "user", "content": text}).to_string();
+        let same = |text: &str| lasting(raw(text).as_bytes()).map(|p| p.concat());
+        let moved = LINE.replace("host=vm", "host=vm | channel=slack");
+        let other = LINE.replace("d2ede5a1", "ffffffff");
+        assert_eq!(same(&format!("hi\n\n{LINE}")), same(&format!("hi\n\n{moved}")));
+        assert_ne!(same(&format!("hi\n\n{LINE}")), same(&format!("hi\n\n{other}")));
+        assert_ne!(same(&format!("hi\n\n{LINE}")), same(&format!("ho\n\n{LINE}")));
+        assert_eq!(same("hi"), Some(raw("hi").into_bytes()));
+        assert_eq!(same(INTERNAL[0]), None);
     }
 
     #[test]

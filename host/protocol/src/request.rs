@@ -174,11 +174,6 @@ impl ChatRequest {
         self.messages.get(index).map(|m| m.kind)
     }
 
-    /// Message `index` as the client wrote it, JSON.
-    pub fn raw_message(&self, index: usize) -> Option<&[u8]> {
-        self.messages.get(index).map(|m| &self.body[m.whole.clone()])
-    }
-
     /// Message `index`, decoded.
     pub fn message(&self, index: usize) -> Option<Message<'_>> {
         let span = self.messages.get(index)?;
@@ -197,14 +192,16 @@ impl ChatRequest {
         texts.find_map(openclaw::users_words).unwrap_or_default()
     }
 
-    /// Whether message `index` is part of the conversation: not the system's, and not one that the client's machinery shows
-    /// once and does not keep.
-    pub fn is_said(&self, index: usize) -> bool {
-        self.messages.get(index).is_some_and(|m| match m.kind {
-            Role::System => false,
-            Role::User => !openclaw::may_be_internal(&self.body[m.whole.clone()]),
-            _ => true,
-        })
+    /// What stays the same of message `index`, as the client wrote it, whenever it is sent again. None when the message is no
+    /// part of the conversation: the system's, which clients rewrite, and those that a client shows once and does not keep.
+    pub fn lasting(&self, index: usize) -> Option<[&[u8]; 2]> {
+        let message = self.messages.get(index)?;
+        let raw = &self.body[message.whole.clone()];
+        match message.kind {
+            Role::System => None,
+            Role::User => openclaw::lasting(raw),
+            _ => Some([raw, b""]),
+        }
     }
 
     /// The names of the offered functions.
@@ -316,7 +313,7 @@ mod tests {
         assert!(request.stream() && request.include_usage());
         assert_eq!(request.message_count(), 3);
         assert_eq!(request.user_text(), "q1");
-        assert_eq!([0, 1, 2, 3].map(|i| request.is_said(i)), [false, true, false, false]);
+        assert_eq!([0, 1, 2, 3].map(|i| request.lasting(i).is_some()), [false, true, false, false]);
         assert_eq!(request.message(0), Some(Message { role: "system".into(), text: "s".into() }));
         assert_eq!(request.tool_names(), ["read"]);
         let claims = request.claims();

@@ -81,6 +81,8 @@ impl routing::Guest for Misbehaving {
             "huge-string" => refuse("x".repeat(40 << 20)),
             // Says how often this instance has been called before.
             "count" => refuse(format!("{calls}")),
+            // Says what it is told of the turn.
+            "tell" => refuse(format!("turn {} of {}: {}", turn.index(), turn.session(), turn.user_text())),
             "problem" => Err(problem("no\x1b[2J-idea", "cannot\ndecide")),
             // Looks for what an earlier guest left in this memory, and leaves something there itself.
             "canary" => refuse(format!("{}", deeds::canary())),
