@@ -95,11 +95,9 @@ impl Connection {
             connection: self.clone(),
             snapshot,
             record: record_bytes,
+            plugin: (!self.has_plugin(plugin)).then(|| plugin.to_vec()),
             steps: Vec::new(),
         };
-        if !self.has_plugin(plugin) {
-            job.steps.push(Step::WritePlugin(plugin.to_vec()));
-        }
         job.connect_steps(text, undo, here, base);
         Ok(job)
     }
@@ -170,6 +168,7 @@ impl Connection {
             connection: self.clone(),
             snapshot,
             record: Some(record_bytes),
+            plugin: None,
             steps,
         })
     }
@@ -212,18 +211,30 @@ impl Connection {
     }
 }
 
+/// What of an entry may be shown: what we put there, and nothing that its owner added.
+const OURS: &[&str] = &["baseUrl", "api", "models", "enabled", "hooks", "source", "path", "mode"];
+/// The same within a model.
+const OURS_IN_MODELS: &[&str] = &["id", "name", "input", "contextWindow", "maxTokens"];
+
 /// An edit as a person would make it; a key that must not be shown is described.
 fn by_hand(edit: &Edit) -> String {
     let path = &edit.path;
     match &edit.action {
         Action::Add(item) => format!("  {path}: add {item:?} to the list"),
-        Action::Put(value) => {
-            let mut value = value.clone();
-            if let Some(key) = value.get_mut("apiKey").filter(|key| key.is_string()) {
-                *key = Value::from("the key of proxy.api_key, or metaclaw-local if there is none");
+        Action::Put(Value::Object(members)) => {
+            let mut shown = members.clone();
+            shown.retain(|key, _| OURS.contains(&key.as_str()));
+            for model in shown.get_mut("models").and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(model) = model.as_object_mut() {
+                    model.retain(|key, _| OURS_IN_MODELS.contains(&key.as_str()));
+                }
             }
-            format!("  {path}: {value}")
+            if members.contains_key("apiKey") {
+                shown.insert("apiKey".into(), "the key of proxy.api_key, or metaclaw-local if there is none".into());
+            }
+            format!("  {path}: {}", Value::Object(shown))
         }
+        Action::Put(value) => format!("  {path}: {value}"),
     }
 }
 

@@ -14,6 +14,9 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 /// Deeper than any configuration.
 const MAX_DEPTH: usize = 64;
 
+/// The keys that a reader looks for first.
+const FIRST: &[&str] = &["id", "name", "enabled", "source", "baseUrl", "apiKey", "api"];
+
 /// A JSON5 object that can be edited without losing comments, order or spelling.
 pub(crate) struct Document {
     mark: bool,
@@ -39,7 +42,7 @@ impl Document {
         })?;
         let value = match root.value() {
             None => Value::Object(Map::new()),
-            Some(node) => to_value(&node, "", 0).map_err(|p| unreadable(p, "write it plainly"))?,
+            Some(node) => to_value(&node, "", 0).map_err(|p| unreadable(p, "correct it"))?,
         };
         if !value.is_object() {
             return Err(unreadable("it holds something other than an object".into(), "write `{}` or remove the file"));
@@ -75,7 +78,7 @@ fn to_value(node: &CstNode, path: &str, depth: usize) -> Result<Value, String> {
                 let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
                 let value = to_value(&property.value().ok_or_else(strange)?, &inner, depth + 1)?;
                 if map.insert(key, value).is_some() {
-                    return Err(format!("`{inner}` stands there twice"));
+                    return Err(format!("`{inner}` stands there twice, and only one of the two can be meant"));
                 }
             }
             Ok(Value::Object(map))
@@ -142,6 +145,10 @@ pub(crate) fn input(value: &Value) -> CstInputValue {
         Value::Number(number) => CstInputValue::Number(number.to_string()),
         Value::String(text) => CstInputValue::String(text.clone()),
         Value::Array(items) => CstInputValue::Array(items.iter().map(input).collect()),
-        Value::Object(map) => CstInputValue::Object(map.iter().map(|(k, v)| (k.clone(), input(v))).collect()),
+        Value::Object(map) => {
+            let mut members: Vec<_> = map.iter().map(|(key, value)| (key.clone(), input(value))).collect();
+            members.sort_by_key(|(key, _)| FIRST.iter().position(|first| key == first).unwrap_or(FIRST.len()));
+            CstInputValue::Object(members)
+        }
     }
 }

@@ -100,14 +100,12 @@ pub(crate) fn blocking(root: &Value, edit: &Edit) -> Option<(String, String)> {
     let containers = edit.containers();
     (0..=containers.len()).find_map(|length| {
         let steps = containers.get(..length)?;
-        let mut holder = crate::edit::get(root, steps);
-        // Between `agents` and one agent there is the roster, which is no step of the path.
-        if let Some(Step::Agent { .. }) = containers.get(length) {
-            let rosters = ["entries", "list"].iter().filter_map(|key| holder?.get(key));
-            holder = rosters.filter(|r| r.get(INCLUDE).is_some()).last().or(holder);
-        }
-        let included = holder?.get(INCLUDE)?;
+        let holder = crate::edit::get(root, steps)?;
         let section = if steps.is_empty() { "the whole file".to_owned() } else { KeyPath::words(steps) };
-        Some((section, names(included).join("`, `")))
+        let found = |value: &Value, section| Some((section, names(value.get(INCLUDE)?).join("`, `")));
+        // Between `agents` and one agent there is the roster, which is no step of the path.
+        let roster = holder.get("entries").filter(|_| matches!(containers.get(length), Some(Step::Agent { .. })));
+        let within = roster.and_then(|roster| found(roster, format!("{section}.entries")));
+        found(holder, section).or(within)
     })
 }

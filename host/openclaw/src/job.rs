@@ -3,13 +3,13 @@
 //!
 //! | connect | disconnect |
 //! | --- | --- |
-//! | 1 the plugin: harmless while nobody names it | 1 OpenClaw's file |
-//! | 2 the record: how to take back what is about to be written | 2 the plugin |
+//! | 1 the record: how to take back what is about to be written | 1 OpenClaw's file |
+//! | 2 the plugin: harmless while nobody names it | 2 the plugin |
 //! | 3 the copy of OpenClaw's file | 3 the copy |
 //! | 4 OpenClaw's file | 4 the record |
 //! | 5 the record again, without what was before an update | |
 //!
-//! A record whose edits are not in the file (a crash after 2 or 3) undoes nothing. An update writes no copy: the first
+//! A record whose edits are not in the file (a crash before 4) undoes nothing. An update writes no copy: the first
 //! one stays.
 
 use std::fs::{self, File, TryLockError};
@@ -40,6 +40,8 @@ pub struct Job {
     pub(crate) snapshot: Snapshot,
     /// The record as it was when the job was worked out.
     pub(crate) record: Option<Vec<u8>>,
+    /// The plugin's files, if they have to be written.
+    pub(crate) plugin: Option<Vec<PluginFile>>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -129,8 +131,10 @@ impl Job {
 
     /// The steps that put `text` in place.
     pub(crate) fn connect_steps(&mut self, text: String, undo: Vec<Undo>, known: Option<Record>, base: Base) {
+        let plugin = self.plugin.take().map(Step::WritePlugin);
         let found = self.snapshot.text.as_deref();
         if found == Some(text.as_str()) {
+            self.steps.extend(plugin);
             self.backup = base.update.and_then(|record| record.backup);
             return;
         }
@@ -156,6 +160,7 @@ impl Job {
         let settled = Record { earlier: None, ..record.clone() };
         let updates = record.earlier.is_some();
         self.steps.push(Step::WriteRecord(Box::new(record)));
+        self.steps.extend(plugin);
         if let (false, Some(backup)) = (updates, &self.backup) {
             self.steps.push(Step::Backup(backup.clone()));
         }

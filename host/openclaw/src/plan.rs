@@ -87,6 +87,13 @@ pub(crate) fn plan(root: &Value, wanted: &Wanted<'_>, plugin: &str, file: &Path)
         Choice::All => assign_all(root, wanted, &mut models, &mut assignments, &mut plan.notes),
         Choice::Only(ids) => assign_some(root, ids, wanted, file, &mut models, &mut assignments)?,
     }
+    if models.is_empty() {
+        return Err(OpenclawError::Refused {
+            file: file.to_owned(),
+            problem: format!("none of its agents can use this host ({})", plan.notes.join("; ")),
+            remedy: "see `metaclaw config check`".to_owned(),
+        });
+    }
     provider(root, wanted, &models, &mut plan.edits);
     extension(root, plugin, &mut plan.edits);
     allow_models(root, &models, &mut plan.edits);

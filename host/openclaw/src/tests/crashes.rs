@@ -47,9 +47,7 @@ fn a_connect_that_was_cut_off_is_finished_or_taken_back() {
                 if existed {
                     assert_eq!(place.text(), TEXT, "{what}");
                 }
-                if steps > 1 || finish {
-                    place.check_tidy();
-                }
+                place.check_tidy();
             }
         }
     }

@@ -25,6 +25,7 @@ fn connecting_changes_what_it_says_and_nothing_else_and_disconnecting_gives_ever
         for part in fs::read_dir(folder.join("parts")).unwrap().map(|e| e.unwrap()) {
             fs::copy(part.path(), parts.join(part.file_name())).unwrap();
         }
+        fs::write(place.dir.path().join("secret.json5"), "{ defaults: {} }").unwrap();
         let name = fixture.file_stem().unwrap().to_str().unwrap();
         let out =
             connect(&place, &wish(name)).replace(place.dir.path().canonicalize().unwrap().to_str().unwrap(), "/DIR");
