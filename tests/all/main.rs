@@ -5,6 +5,7 @@ mod cli;
 mod embedded;
 mod identity;
 mod layering;
+mod openclaw_connect;
 mod policy;
 mod readme;
 mod sdk;
