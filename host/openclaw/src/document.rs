@@ -34,6 +34,11 @@ impl Document {
             remedy: remedy.to_owned(),
         };
         let bare = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        // In JSON5 these end a line, and with it a comment; the library thinks otherwise.
+        if let Some(line) = bare.lines().position(|line| line.contains(['\u{2028}', '\u{2029}'])) {
+            let problem = format!("it holds a Unicode line separator (line {})", line + 1);
+            return Err(unreadable(problem, "write it as \\u2028, or as an ordinary line break"));
+        }
         // JSON5 demands commas between members.
         let options = ParseOptions { allow_missing_commas: false, ..ParseOptions::default() };
         let root = CstRootNode::parse(bare, &options).map_err(|error| {

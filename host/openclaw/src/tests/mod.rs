@@ -1,5 +1,6 @@
 mod crashes;
 mod golden;
+mod reading;
 mod undoing;
 mod writing;
 
