@@ -86,9 +86,21 @@ fn agents_are_added_shown_and_removed() {
 #[test]
 fn every_command_explains_itself() {
     let home = Home::new();
-    for words in
-        [&[][..], &["start"], &["stop"], &["status"], &["agents"], &["skills"], &["models"], &["config"], &["chat"]]
-    {
+    for words in [
+        &[][..],
+        &["start"],
+        &["stop"],
+        &["status"],
+        &["agents"],
+        &["skills"],
+        &["models"],
+        &["config"],
+        &["chat"],
+        &["openclaw"],
+        &["openclaw", "connect"],
+        &["openclaw", "disconnect"],
+        &["openclaw", "status"],
+    ] {
         let (code, out, _) = home.run(&[words, &["--help"]].concat());
         assert_eq!(code, 0, "{words:?}");
         assert!(out.contains("Usage:") && out.len() > 200, "{words:?}: {out}");

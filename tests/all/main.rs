@@ -7,6 +7,7 @@ mod identity;
 mod keys;
 mod layering;
 mod openclaw_wire;
+mod openclaw_connect;
 mod policy;
 mod readme;
 mod sdk;

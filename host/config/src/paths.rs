@@ -56,7 +56,7 @@ impl Paths {
 
     /// The absolute path that a text in the configuration means: `~` is the user's home, anything relative is relative
     /// to the configuration file's folder. The error says what cannot be understood.
-    pub(crate) fn expand(&self, text: &str) -> Result<PathBuf, String> {
+    pub fn expand(&self, text: &str) -> Result<PathBuf, String> {
         let folder = self.config_file.parent().unwrap_or(Path::new("/"));
         let Some(rest) = text.strip_prefix('~') else { return Ok(folder.join(text)) };
         let home = self.user_home.as_deref().ok_or("`~` means nothing here: HOME is not set")?;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
-use crate::commands::{config::ConfigArgs, models::ModelsArgs, skills::SkillsArgs};
+use crate::commands::{config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, skills::SkillsArgs};
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
 #[derive(Debug, Parser)]
@@ -45,6 +45,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Show, read, change or check the configuration
     Config(ConfigArgs),
+    /// Let OpenClaw's agents use this host, or give its configuration back
+    Openclaw(OpenclawArgs),
     /// Talk to an agent through the running host
     Chat(ChatArgs),
 }

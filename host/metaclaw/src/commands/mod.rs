@@ -4,6 +4,7 @@ mod agents;
 mod chat;
 pub(crate) mod config;
 pub(crate) mod models;
+pub(crate) mod openclaw;
 pub(crate) mod skills;
 mod start;
 mod status;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
+        Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
     }
 }

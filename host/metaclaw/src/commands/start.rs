@@ -52,6 +52,9 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     let address = SocketAddr::new(config.server.host, config.server.port);
     let listener = runtime.block_on(Listener::bind(address))?;
     private_folder(&config.home)?;
+    if !json {
+        super::openclaw::mention(paths);
+    }
     let store = runtime.block_on(open_store(&config))?;
     let parts = wiring::parts(&config)?;
     parts.problems.iter().for_each(|p| output::note(format_args!("warning: {p}")));
@@ -210,6 +213,10 @@ pub(crate) fn in_background(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     // A bad configuration is reported here, not in a log.
     super::load(paths, options(args))?;
     private_folder(&paths.home)?;
+    if !json {
+        // Here, and not in a log.
+        super::openclaw::mention(paths);
+    }
     let log = args.log_file.clone().unwrap_or_else(|| paths.home.join("host.log"));
     let out = OpenOptions::new()
         .create(true)
