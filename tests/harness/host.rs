@@ -18,7 +18,9 @@ pub struct Host {
 
 impl Host {
     pub(crate) async fn start(home: &Home, words: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(home.path(), &["start", "--port", "0", "--json"])
+        let anywhere: &[&str] = if words.contains(&"--port") { &[] } else { &["--port", "0"] };
+        let mut child = command(home.path(), &["start", "--json"])
+            .args(anywhere)
             .args(words)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())

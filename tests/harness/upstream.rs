@@ -34,6 +34,8 @@ pub struct Seen {
 pub enum Reply {
     /// These words, streamed word by word when a stream was asked for.
     Words(String),
+    /// A call of this tool with these arguments, JSON.
+    Call(&'static str, String),
     /// Nothing, for ever.
     Silence,
     /// This status and body.
@@ -88,6 +90,13 @@ impl Upstream {
 }
 
 impl Seen {
+    /// What the user asked last: the last user message with a text of its own, parts left out.
+    pub fn asked(&self) -> String {
+        let messages = self.body["messages"].as_array().cloned().unwrap_or_default();
+        let mut texts = messages.iter().rev().filter(|m| m["role"] == "user").filter_map(|m| m["content"].as_str());
+        texts.next().unwrap_or_default().into()
+    }
+
     /// The text of the last user message.
     pub fn user(&self) -> String {
         let messages = self.body["messages"].as_array().cloned().unwrap_or_default();
@@ -117,8 +126,14 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, raw: Bytes) ->
         Reply::Silence => std::future::pending().await,
         Reply::Status(status, body) => respond(status, "application/json", body.into()),
         Reply::Words(words) if seen.body["stream"] == true => {
-            let events: Vec<Result<Bytes, Infallible>> = events(&seen.body, &words).into_iter().map(Ok).collect();
-            respond(200, "text/event-stream", Body::from_stream(stream::iter(events)))
+            let words = words.split_inclusive(' ').map(|w| json!({"content": w}));
+            streamed(events(&seen.body, words, "stop"))
+        }
+        Reply::Call(tool, arguments) => {
+            let number = shared.seen.lock().unwrap().len();
+            let call = |function: Value| json!({"tool_calls": [{"index": 0, "id": format!("call_{number}"), "type": "function", "function": function}]});
+            let pieces = [call(json!({"name": tool, "arguments": ""})), call(json!({"arguments": arguments}))];
+            streamed(events(&seen.body, pieces, "tool_calls"))
         }
         Reply::Words(words) => respond(200, "application/json", completion(&words).to_string().into()),
         Reply::Pieces(kind, pieces) => {
@@ -136,14 +151,20 @@ fn completion(words: &str) -> Value {
     })
 }
 
-fn events(body: &Value, words: &str) -> Vec<Bytes> {
+fn streamed(events: Vec<Bytes>) -> Response<Body> {
+    let events = events.into_iter().map(Ok::<_, Infallible>);
+    let body = Body::from_stream(stream::iter(events));
+    Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
+}
+
+fn events(body: &Value, pieces: impl IntoIterator<Item = Value>, finish: &str) -> Vec<Bytes> {
     let chunk = |delta: Value, finish: Value| {
         json!({"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "test-model",
                "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
     };
     let mut chunks = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
-    chunks.extend(words.split_inclusive(' ').map(|w| chunk(json!({"content": w}), Value::Null)));
-    chunks.push(chunk(json!({}), "stop".into()));
+    chunks.extend(pieces.into_iter().map(|piece| chunk(piece, Value::Null)));
+    chunks.push(chunk(json!({}), finish.into()));
     if body["stream_options"]["include_usage"] == true {
         chunks.push(json!({"id": "chatcmpl-up", "object": "chat.completion.chunk", "created": 1, "model": "test-model", "choices": [],
                            "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}}));

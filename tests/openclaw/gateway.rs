@@ -41,55 +41,60 @@ pub enum Outcome {
 }
 
 impl OpenClaw {
-    /// With these agents, configured as a user without the host has it: another provider, and comments.
+    /// With these agents, configured as a user without the host has it.
     pub fn new(agents: &[&str]) -> Self {
+        Self::with(agents, |_| {})
+    }
+
+    /// The same, with something changed.
+    pub fn with(agents: &[&str], change: impl FnOnce(&mut Value)) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let claw = OpenClaw { dir: tempfile::tempdir().unwrap(), port };
+        let mut config = claw.usual(agents);
+        change(&mut config);
+        // It is JSON5, and people write comments.
+        fs::write(claw.config_file(), format!("// Mine.\n{config:#}\n")).unwrap();
+        claw
+    }
+
+    fn usual(&self, agents: &[&str]) -> Value {
         let workspace = |agent: &&str| {
-            let folder = claw.path().join(format!("ws-{agent}"));
+            let folder = self.path().join(format!("ws-{agent}"));
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("notes.txt"), format!("the notes of {agent}\n")).unwrap();
             ((*agent).to_owned(), json!({"workspace": folder}))
         };
-        let entries: Value = agents.iter().map(workspace).collect::<serde_json::Map<_, _>>().into();
-        claw.write(&format!(
-            r#"{{
-  // No traffic but the model requests: no update check, telemetry, hosted catalog or mDNS.
-  update: {{ checkOnStart: false }},
-  telemetry: {{ enabled: false }},
-  discovery: {{ mdns: {{ mode: "off" }} }},
-  logging: {{ file: {log} }},
-  gateway: {{
-    mode: "local", bind: "loopback", port: {port},
-    auth: {{ mode: "token", token: "{TOKEN}" }},
-    http: {{ endpoints: {{ chatCompletions: {{ enabled: true }} }} }},
-  }},
-  agents: {{
-    ownership: "explicit",
-    defaults: {{
-      model: {{ primary: "elsewhere/big-1" }}, skipBootstrap: true, timeoutSeconds: 120,
-      systemAgent: {{ agentId: "{first}" }}, // whose heartbeat it is
-    }},
-    entries: {entries},
-  }},
-  models: {{
-    catalogRefresh: {{ enabled: false }},
-    providers: {{
-      elsewhere: {{
-        baseUrl: "http://127.0.0.1:9/v1", apiKey: "sk-elsewhere-canary", api: "openai-completions",
-        models: [{{ id: "big-1", name: "Big 1", contextWindow: 128000, maxTokens: 4096 }}],
-      }},
-    }},
-  }},
-  plugins: {{ allow: ["nothing-else"], slots: {{ memory: "none" }} }},
-  skills: {{ allowBundled: [] }},
-  tools: {{ toolSearch: false, allow: ["read", "exec"] }},
-}}
-"#,
-            log = json!(claw.path().join("openclaw.log")),
-            first = agents[0],
-        ));
-        claw
+        json!({
+            // No traffic but the model requests: no update check, telemetry, hosted catalog or mDNS.
+            "update": {"checkOnStart": false},
+            "telemetry": {"enabled": false},
+            "discovery": {"mdns": {"mode": "off"}},
+            "logging": {"file": self.path().join("openclaw.log")},
+            "gateway": {
+                "mode": "local", "bind": "loopback", "port": self.port, "auth": {"mode": "token", "token": TOKEN},
+                "http": {"endpoints": {"chatCompletions": {"enabled": true}}},
+            },
+            "agents": {
+                "ownership": "explicit",
+                "defaults": {
+                    "model": {"primary": "elsewhere/big-1"}, "skipBootstrap": true, "timeoutSeconds": 150,
+                    "systemAgent": {"agentId": agents[0]},
+                },
+                "entries": agents.iter().map(workspace).collect::<serde_json::Map<_, _>>(),
+            },
+            "models": {
+                "mode": "replace",
+                "catalogRefresh": {"enabled": false},
+                "providers": {"elsewhere": {
+                    "baseUrl": "http://127.0.0.1:9/v1", "apiKey": "sk-elsewhere-canary", "api": "openai-completions",
+                    "models": [{"id": "big-1", "name": "Big 1", "contextWindow": 128_000, "maxTokens": 4096}],
+                }},
+            },
+            // Without a list, 14 bundled plugins would be loaded.
+            "plugins": {"allow": ["memory-none"], "slots": {"memory": "none"}},
+            "skills": {"allowBundled": []},
+            "tools": {"toolSearch": false, "allow": ["read", "exec"]},
+        })
     }
 
     fn path(&self) -> &Path {
@@ -99,11 +104,6 @@ impl OpenClaw {
     /// Its configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.path().join("openclaw.json")
-    }
-
-    /// Writes its configuration.
-    pub fn write(&self, json5: &str) {
-        fs::write(self.config_file(), json5).unwrap();
     }
 
     /// Connects it to the host that runs on `home`, as a user does.
@@ -153,7 +153,8 @@ impl Gateway {
     /// One turn of a user's, through the gateway's own OpenAI endpoint.
     pub async fn say(&self, agent: &str, place: &str, text: &str) -> Outcome {
         let body = json!({"model": format!("openclaw/{agent}"), "messages": [{"role": "user", "content": text}]});
-        let request = self.client.post(format!("http://127.0.0.1:{}/v1/chat/completions", self.port)).bearer_auth(TOKEN);
+        let request =
+            self.client.post(format!("http://127.0.0.1:{}/v1/chat/completions", self.port)).bearer_auth(TOKEN);
         let request = request.header("content-type", "application/json");
         let request = request.header("x-openclaw-session-key", format!("agent:{agent}:{place}"));
         let answer = request.body(body.to_string()).send().await.unwrap();
@@ -180,9 +181,13 @@ impl Gateway {
         self.calls(&[(method, params)]).await.remove(0)
     }
 
-    /// Several, on one connection.
+    /// Several, on one connection. A call that ends in `-> TEXT` is repeated until its answer holds that text.
     pub async fn calls(&self, calls: &[(&str, Value)]) -> Vec<Value> {
-        let lines: String = calls.iter().map(|(method, params)| format!("{method} {params}\n")).collect();
+        let line = |(method, params): &(&str, Value)| match method.split_once(" -> ") {
+            Some((method, text)) => format!("{method} {params} -> {text}\n"),
+            None => format!("{method} {params}\n"),
+        };
+        let lines: String = calls.iter().map(line).collect();
         let mut node = Command::new("node");
         node.env("PATH", install::path()).arg(tests::root().join("tests/openclaw/rpc.mjs"));
         node.args([&self.port.to_string(), TOKEN]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,5 +1,6 @@
 // Calls a running OpenClaw gateway as an operator of its own machine, over one WebSocket.
-//   node rpc.mjs PORT TOKEN    reads lines `METHOD JSON`, calls them one after another, and prints one JSON answer a line
+//   node rpc.mjs PORT TOKEN    reads lines `METHOD JSON`, calls them one after another, and prints one JSON answer a line;
+//                              a line `METHOD JSON -> TEXT` is called again until its answer holds the text
 import { createInterface } from "node:readline";
 
 const [port, token] = process.argv.slice(2);
@@ -24,9 +25,15 @@ async function work() {
   });
   if (!hello.ok) throw new Error(JSON.stringify(hello));
   for await (const line of createInterface({ input: process.stdin })) {
-    const space = line.indexOf(" ");
-    const { ok, payload, error } = await call(line.slice(0, space), JSON.parse(line.slice(space)));
-    console.log(JSON.stringify(ok ? { ok: payload } : { error }));
+    const [request, wanted = ""] = line.split(" -> ");
+    const space = request.indexOf(" ");
+    for (const began = Date.now(); ; await new Promise((later) => setTimeout(later, 100))) {
+      const { ok, payload, error } = await call(request.slice(0, space), JSON.parse(request.slice(space)));
+      const answer = JSON.stringify(ok ? { ok: payload } : { error });
+      if (ok && !answer.includes(wanted) && Date.now() - began < 60_000) continue;
+      console.log(answer);
+      break;
+    }
   }
   process.exit(0);
 }
