@@ -178,7 +178,9 @@ fn carry_out(job: Job, consent: Consent, direction: Direction, json: bool) -> an
         output::line("\ndisconnected");
     } else if !idle {
         let copy = backup.map(|file| format!(" (copy: {})", file.display())).unwrap_or_default();
-        output::line(format_args!("\nconnected{copy}; back with `metaclaw openclaw disconnect`"));
+        output::line(format_args!(
+            "\nconnected{copy}: a running gateway takes it up by itself; back with `metaclaw openclaw disconnect`"
+        ));
     }
     Ok(())
 }

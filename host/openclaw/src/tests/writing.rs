@@ -150,6 +150,10 @@ fn what_cannot_be_a_configuration_is_refused() {
     fs::create_dir(place.config()).unwrap();
     assert!(matches!(place.connecting(&Wish::default()), Err(OpenclawError::Unreadable { .. })));
     fs::remove_dir(place.config()).unwrap();
+    symlink("/nowhere/at/all", place.config()).unwrap();
+    let error = place.connecting(&Wish::default()).unwrap_err();
+    assert!(error.to_string().contains("leads nowhere"), "{error}");
+    fs::remove_file(place.config()).unwrap();
     fs::write(place.config(), b"{ a: '\xff' }").unwrap();
     let error = place.connecting(&Wish::default()).unwrap_err();
     assert!(error.to_string().contains("UTF-8"), "{error}");
