@@ -19,7 +19,8 @@ pub(crate) struct Snapshot {
     pub(crate) file: PathBuf,
     /// What it holds; none: it does not exist.
     pub(crate) text: Option<String>,
-    mode: u32,
+    /// Its permission bits.
+    pub(crate) mode: u32,
     owner: Option<(u32, u32)>,
 }
 
