@@ -2,6 +2,7 @@
 //! in `host/openclaw`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -32,6 +33,7 @@ impl Place {
         fs::create_dir(home.path().join(".openclaw")).unwrap();
         let place = Place { home };
         fs::write(place.file(), TEXT).unwrap();
+        fs::set_permissions(place.file(), fs::Permissions::from_mode(0o600)).unwrap();
         place
     }
 
@@ -182,7 +184,7 @@ fn a_key_goes_by_reference_and_never_to_the_terminal() {
     let file = |home: &Home| {
         let key = home.path().join("host.key");
         fs::write(&key, "canary-0123456789abcdef\n").unwrap();
-        fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     };
     for (reference, wanted) in [
         ("env:TEST_KEY", "${TEST_KEY}"),

@@ -10,7 +10,7 @@ use crate::document::Document;
 use crate::edit::{Action, Edit};
 use crate::files::Snapshot;
 use crate::job::{Job, Step};
-use crate::plan::{self, Plan, Wanted};
+use crate::plan::{self, ApiKey, Plan, Wanted};
 use crate::record::Record;
 use crate::shown::differences;
 use crate::{ID, OpenclawError, include, roster};
@@ -71,6 +71,7 @@ impl Connection {
     /// When the file cannot be found, read or edited safely, or says that we are not welcome.
     pub fn connect(&self, config: &Path, wanted: &Wanted<'_>, plugin: &[PluginFile]) -> Result<Job, OpenclawError> {
         let snapshot = Snapshot::take(config)?;
+        refuse_to_publish(wanted, &snapshot)?;
         let read = Record::read(&self.record_file())?;
         let (record, record_bytes) = read.map(|(r, b)| (Some(r), Some(b))).unwrap_or_default();
         if let Some(record) = record.as_ref().filter(|r| r.config != snapshot.file && r.config.exists()) {
@@ -209,6 +210,19 @@ impl Connection {
         let folder = self.plugin_folder();
         plugin.iter().all(|file| fs::read(folder.join(file.name)).is_ok_and(|bytes| bytes == file.text.as_bytes()))
     }
+}
+
+/// A key is not written where others can read it.
+fn refuse_to_publish(wanted: &Wanted<'_>, snapshot: &Snapshot) -> Result<(), OpenclawError> {
+    let Snapshot { file, mode, .. } = snapshot;
+    if !matches!(wanted.api_key, ApiKey::Literal(_)) || mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(OpenclawError::Refused {
+        file: file.clone(),
+        problem: format!("other users can read it (mode {mode:04o}), and the host's key would stand in it"),
+        remedy: format!("`chmod 600 {}`, or write proxy.api_key as env:NAME or file:PATH", file.display()),
+    })
 }
 
 /// What of an entry may be shown: what we put there, and nothing that its owner added.

@@ -180,7 +180,7 @@ impl Undo {
         if current == was {
             return Outcome::Already;
         }
-        if !current.is_some_and(|current| digest(current) == ours) {
+        if current.is_none_or(|current| digest(current) != ours) {
             return Outcome::Kept;
         }
         let Some((Step::Key(key), containers)) = self.path.0.split_last() else { return Outcome::Kept };

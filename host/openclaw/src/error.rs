@@ -99,7 +99,11 @@ pub enum OpenclawError {
 }
 
 fn list(agents: &[String]) -> String {
-    if agents.is_empty() { "none of its own, only its defaults".to_owned() } else { agents.join(", ") }
+    if agents.is_empty() {
+        "none of its own, only its defaults (leave --agents out)".to_owned()
+    } else {
+        agents.join(", ")
+    }
 }
 
 impl OpenclawError {

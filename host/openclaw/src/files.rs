@@ -19,7 +19,8 @@ pub(crate) struct Snapshot {
     pub(crate) file: PathBuf,
     /// What it holds; none: it does not exist.
     pub(crate) text: Option<String>,
-    mode: u32,
+    /// Its permission bits.
+    pub(crate) mode: u32,
     owner: Option<(u32, u32)>,
 }
 
@@ -53,6 +54,13 @@ impl Snapshot {
     }
 
     fn absent(path: &Path) -> Result<Snapshot, OpenclawError> {
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(OpenclawError::Unreadable {
+                file: path.to_owned(),
+                problem: "it is a link that leads nowhere".to_owned(),
+                remedy: "remove it, or restore what it led to".to_owned(),
+            });
+        }
         let folder = path.parent().and_then(|folder| fs::canonicalize(folder).ok()).filter(|folder| folder.is_dir());
         let Some((folder, name)) = folder.zip(path.file_name()) else {
             return Err(OpenclawError::NotFound(path.to_owned()));

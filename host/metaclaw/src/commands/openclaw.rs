@@ -49,16 +49,15 @@ pub(crate) struct OpenclawArgs {
 #[derive(Debug, Subcommand)]
 enum OpenclawCommand {
     /// Let OpenClaw's agents use this host; shows every change and asks first
-    #[command(
-        after_help = "Adds the provider `metaclaw` and a plugin that names the agent, and points agents' models to it. Comments, order
-and everything else in the file stay; sandboxes, tools, channels and skills are not touched. A copy is kept beside it.
-Run it again when the host's address, key or models have changed.
+    #[command(after_help = "Adds the provider `metaclaw` and a plugin that names the agent, and points the agents'
+models to it. Comments, order and everything else in the file stay; sandboxes, tools,
+channels and skills are not touched. A copy is kept beside the file. Run it again when
+the host's address, key or models have changed.
 
 Examples:
   metaclaw openclaw connect
   metaclaw openclaw connect --agents research,coder     only these; the others keep their models
-  metaclaw openclaw connect --yes --context-window 200000"
-    )]
+  metaclaw openclaw connect --yes --context-window 200000")]
     Connect(ConnectArgs),
     /// Give OpenClaw's configuration back as it was; what was changed in it since stays
     #[command(after_help = "Examples:
@@ -178,7 +177,9 @@ fn carry_out(job: Job, consent: Consent, direction: Direction, json: bool) -> an
         output::line("\ndisconnected");
     } else if !idle {
         let copy = backup.map(|file| format!(" (copy: {})", file.display())).unwrap_or_default();
-        output::line(format_args!("\nconnected{copy}; back with `metaclaw openclaw disconnect`"));
+        output::line(format_args!(
+            "\nconnected{copy}: a running gateway takes it up by itself; back with `metaclaw openclaw disconnect`"
+        ));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ mod undoing;
 mod writing;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use crate::{ApiKey, Choice, Connection, Job, Model, Offer, OpenclawError, PluginFile, Wanted};
@@ -41,6 +42,7 @@ impl Place {
     fn with(text: &str) -> Place {
         let place = Place::new();
         fs::write(place.config(), text).unwrap();
+        fs::set_permissions(place.config(), fs::Permissions::from_mode(0o600)).unwrap();
         place
     }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Place, Wish, value};
+use crate::Choice;
 
 const PLAIN: &str = include_str!("../../tests/golden/plain.json5");
 
@@ -193,6 +194,21 @@ fn connecting_again_brings_up_to_date_and_still_gives_the_first_text_back() {
     assert!(place.disconnect().is_empty());
     assert_eq!(place.text(), PLAIN);
     place.check_tidy();
+}
+
+#[test]
+fn connecting_again_with_fewer_agents_gives_the_others_their_models_back() {
+    let place = Place::with(PLAIN);
+    place.connect();
+    let fewer = Wish { agents: Choice::Only(vec!["research".into()]), ..Wish::default() };
+    place.connecting(&fewer).unwrap().run().unwrap();
+    let (now, before) = (value(&place.text()), value(PLAIN));
+    assert_eq!(now["agents"]["defaults"], before["agents"]["defaults"]);
+    assert_eq!(now["agents"]["entries"]["coder"], before["agents"]["entries"]["coder"]);
+    assert_eq!(now["agents"]["entries"]["research"]["model"], "metaclaw/reader");
+    assert_eq!(now["models"]["providers"]["metaclaw"]["models"].as_array().unwrap().len(), 1);
+    place.disconnect();
+    assert_eq!(place.text(), PLAIN);
 }
 
 #[test]

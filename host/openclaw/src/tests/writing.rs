@@ -47,6 +47,17 @@ fn modes_are_kept_and_what_is_ours_is_nobody_elses() {
 }
 
 #[test]
+fn a_key_is_not_written_where_others_can_read_it() {
+    let place = Place::with(TEXT);
+    let wish = Wish { api_key: ApiKey::Literal(domain::Secret::new("key-canary".into())), ..Wish::default() };
+    assert!(place.connecting(&wish).is_ok());
+    fs::set_permissions(place.config(), fs::Permissions::from_mode(0o644)).unwrap();
+    let error = place.connecting(&wish).unwrap_err().to_string();
+    assert!(error.contains("chmod 600") && !error.contains("canary"), "{error}");
+    assert!(place.connecting(&Wish { api_key: ApiKey::Variable("KEY".into()), ..wish }).is_ok());
+}
+
+#[test]
 fn the_owner_is_kept() {
     let place = Place::with(TEXT);
     // Only root may give files away.
@@ -150,6 +161,10 @@ fn what_cannot_be_a_configuration_is_refused() {
     fs::create_dir(place.config()).unwrap();
     assert!(matches!(place.connecting(&Wish::default()), Err(OpenclawError::Unreadable { .. })));
     fs::remove_dir(place.config()).unwrap();
+    symlink("/nowhere/at/all", place.config()).unwrap();
+    let error = place.connecting(&Wish::default()).unwrap_err();
+    assert!(error.to_string().contains("leads nowhere"), "{error}");
+    fs::remove_file(place.config()).unwrap();
     fs::write(place.config(), b"{ a: '\xff' }").unwrap();
     let error = place.connecting(&Wish::default()).unwrap_err();
     assert!(error.to_string().contains("UTF-8"), "{error}");
