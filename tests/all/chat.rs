@@ -62,7 +62,7 @@ async fn errors_have_openais_shape_and_mean_what_openclaw_takes_them_for() {
     .await;
     let host = Home::with(&upstream, "proxy: { max_body: 1MiB }").start().await;
     for (text, status, code) in
-        [("401", 400, "upstream_credentials"), ("500", 502, "upstream_failed"), ("302", 502, "upstream_failed")]
+        [("401", 400, "upstream_refused"), ("500", 502, "upstream_failed"), ("302", 502, "upstream_failed")]
     {
         let answer = host.say(text).send().await;
         assert_eq!((answer.status, answer.code().as_str()), (status, code), "{text}");

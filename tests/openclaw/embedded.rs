@@ -15,7 +15,6 @@ async fn the_embedded_model_answers_openclaw() {
     claw.connect(&home, &["--max-tokens", "24"]);
     let gateway = claw.start().await;
     let words = gateway.reply("researcher", "main", "Hello!").await;
-    assert!(!words.is_empty(), "{}", gateway.log());
     drop(gateway);
 
     assert!(host.stop().success());
@@ -25,7 +24,9 @@ async fn the_embedded_model_answers_openclaw() {
     let turns = store.turns(&agent("researcher"), &sessions[0].session, 10).await.unwrap();
     assert_eq!((turns.len(), turns[0].record.kind), (1, TurnKind::Main));
     let answer: serde_json::Value = serde_json::from_slice(&turns[0].record.answer).unwrap();
-    assert_eq!(answer["choices"][0]["message"]["content"].as_str().map(str::trim), Some(words.as_str()), "unchanged");
+    let said = answer["choices"][0]["message"]["content"].as_str().unwrap().trim();
+    // OpenClaw adds a line when the answer was as long as it may be.
+    assert!(!said.is_empty() && words.starts_with(said), "{said:?} became {words:?}");
     assert!(
         turns[0].record.usage.is_some_and(|u| u.prompt > 1000 && u.completion <= 24),
         "{:?}",

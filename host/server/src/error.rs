@@ -67,6 +67,17 @@ impl HttpError {
         }
     }
 
+    /// The upstream that refuses the host itself: for its key, or for its account.
+    fn refused_by(&self) -> Option<&str> {
+        match self {
+            HttpError::Turn(TurnError::Upstream(BackendError::Http(error))) => match error {
+                UpstreamError::Rejected { name, status: 401..=403, .. } => Some(name),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The answer to a request that is no turn.
     pub(crate) fn into_response(self) -> Response<Body> {
         self.for_request(&Uuid::now_v7().to_string())
@@ -84,11 +95,16 @@ impl HttpError {
             }
         }
         let (status, kind, code) = self.shape();
-        if status.is_server_error() {
+        let refused = self.refused_by();
+        if status.is_server_error() || refused.is_some() {
             tracing::warn!(%request_id, error = %self, "a request failed");
         }
-        let error =
-            ErrorDetail { message: self.to_string(), kind, param: None, code, request_id: request_id.to_owned() };
+        let message = match refused {
+            // OpenClaw takes any word of keys, money or numbers such as 401 for a fault of its own key, and locks it away.
+            Some(name) => format!("upstream `{name}` does not take this host's requests: the host's log says why"),
+            None => self.to_string(),
+        };
+        let error = ErrorDetail { message, kind, param: None, code, request_id: request_id.to_owned() };
         let passes = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
         wait = wait.or(passes.then(|| HeaderValue::from_static("1")));
         with_headers(json(status, ErrorBody { error }.to_json()), wait, request_id)
@@ -108,9 +124,9 @@ fn turn_shape(error: &TurnError) -> Shape {
             UpstreamError::Unreachable { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_unreachable"),
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
             UpstreamError::Broken { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_broken"),
-            // The host's own key is wrong, which is no fault of the client's key, and trying again does not mend it.
-            UpstreamError::Rejected { status: 401 | 403, .. } => {
-                (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_credentials")
+            // The host's own key or account is at fault, not the client's, and trying again does not mend it.
+            UpstreamError::Rejected { status: 401..=403, .. } => {
+                (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_refused")
             }
             UpstreamError::Rejected { status: 429, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, UPSTREAM, "upstream_rate_limited")
@@ -143,11 +159,8 @@ fn turn_shape(error: &TurnError) -> Shape {
 /// A provider's complaint about the client's request is passed on as it is: it says best what is wrong. Credentials and
 /// server errors are the host's affair and are told in the host's words.
 fn upstreams_own_words(status: u16, body: &Bytes) -> Option<Response<Body>> {
-    // The account without money is the host's, so the client's key must not be locked away; the words still say why.
-    let as_400 = status == 402;
-    let is_the_clients = matches!(status, 400 | 402 | 404 | 409 | 413 | 415 | 422 | 429);
+    let is_the_clients = matches!(status, 400 | 404 | 409 | 413 | 415 | 422 | 429);
     let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    let status = if as_400 { 400 } else { status };
     let status = StatusCode::from_u16(status).ok().filter(|_| is_the_clients && is_json())?;
     Some(json(status, body.clone()))
 }

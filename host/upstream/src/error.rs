@@ -46,7 +46,7 @@ pub enum UpstreamError {
         name: String,
     },
     /// The upstream said no, in its own words.
-    #[error("upstream `{name}` answered with status {status}")]
+    #[error("upstream `{name}` answered with status {status}{}", advice(*status))]
     Rejected {
         /// The upstream's name.
         name: String,
@@ -78,5 +78,14 @@ pub(crate) fn root_cause(error: &reqwest::Error) -> String {
         Some(own) if own.is_body() || own.is_decode() => "the body broke off".into(),
         Some(_) => "the request failed".into(),
         None => cause.to_string(),
+    }
+}
+
+/// What the operator can do about a status that speaks of the host itself.
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => ": check its `api_key`, and what that key may do",
+        402 => ": check the account that its `api_key` belongs to",
+        _ => "",
     }
 }
