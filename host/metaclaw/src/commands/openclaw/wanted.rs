@@ -136,7 +136,15 @@ pub(crate) fn address(mut address: SocketAddr) -> String {
 
 /// The host's key in OpenClaw's own terms: by reference where that is possible.
 fn api_key(paths: &Paths, config: &Config) -> anyhow::Result<ApiKey> {
-    let Some(key) = &config.server.api_key else { return Ok(ApiKey::None) };
+    let Some(key) = &config.server.api_key else {
+        if config.server.wants_key() {
+            bail!(
+                "the plugin speaks for all agents, and only single agents have a key: set proxy.api_key, or see \
+                 `Without the plugin` in examples/openclaw/README.md"
+            );
+        }
+        return Ok(ApiKey::None);
+    };
     let settings = Settings::read(paths).map_err(::config::ConfigError::from)?;
     let written = settings.get("proxy.api_key")?;
     let written = written.as_str().unwrap_or_default();
