@@ -31,6 +31,10 @@ test: setup ## Run every test
 	$(CARGO) build --release --locked -p metaclaw -p policy-build
 	$(CARGO) test --release --locked --workspace
 
+test-openclaw: setup ## Run the tests with the real OpenClaw (installed once into target/openclaw: 860 MB, half a minute)
+	$(CARGO) build --release --locked -p metaclaw -p policy-build
+	$(CARGO) test --release --locked -p tests --test openclaw
+
 lint: setup ## Check formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
@@ -41,4 +45,4 @@ check: ## Exactly what CI does
 bench: build ## Measure against nginx on this machine: tests/bench/README.md
 	bash tests/bench/run.sh
 
-.PHONY: help setup build demo run test lint check bench
+.PHONY: help setup build demo run test test-openclaw lint check bench
