@@ -116,7 +116,7 @@ async fn a_body_of_thirty_megabytes_goes_through_unchanged() {
     let image = format!("data:image/png;base64,{}", "iVBORw0KGgo".repeat(30 * 1024 * 1024 / 11));
     let part = json!({"type": "image_url", "image_url": {"url": image}});
     let message = json!({"role": "user", "content": [{"type": "text", "text": "what is this?"}, part]});
-    let answer = send(&host, &[message.clone()], &[]).await;
+    let answer = send(&host, std::slice::from_ref(&message), &[]).await;
     assert_eq!(answer.status, 200, "{:.200}", answer.text);
     assert!(upstream.last().body["messages"][1] == message);
 }

@@ -70,10 +70,11 @@ impl HttpError {
     /// The upstream that refuses the host itself: for its key, or for its account.
     fn refused_by(&self) -> Option<&str> {
         match self {
-            HttpError::Turn(TurnError::Upstream(BackendError::Http(error))) => match error {
-                UpstreamError::Rejected { name, status: 401..=403, .. } => Some(name),
-                _ => None,
-            },
+            HttpError::Turn(TurnError::Upstream(BackendError::Http(UpstreamError::Rejected {
+                name,
+                status: 401..=403,
+                ..
+            }))) => Some(name),
             _ => None,
         }
     }
