@@ -28,7 +28,7 @@ pub struct Gateway {
     port: u16,
     log: PathBuf,
     client: reqwest::Client,
-    _claw: OpenClaw,
+    claw: OpenClaw,
 }
 
 /// What came of a turn: the reply, or that it failed.
@@ -138,7 +138,7 @@ impl OpenClaw {
         command.stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
         let child = command.spawn().unwrap();
         let client = reqwest::Client::builder().no_proxy().timeout(TURN_TIMEOUT).build().unwrap();
-        let mut gateway = Gateway { child, port: self.port, log, client, _claw: self };
+        let mut gateway = Gateway { child, port: self.port, log, client, claw: self };
         let (began, url) = (Instant::now(), format!("http://127.0.0.1:{}/readyz", gateway.port));
         while !gateway.client.get(&url).send().await.is_ok_and(|r| r.status().is_success()) {
             let ended = gateway.child.try_wait().unwrap();
@@ -202,6 +202,11 @@ impl Gateway {
         let whole = answers.len() == calls.len() && answers.iter().all(|a| a.get("ok").is_some());
         assert!(whole, "{calls:?}: {text}{}\n{}", String::from_utf8_lossy(&out.stderr), self.log());
         answers.into_iter().map(|mut answer| answer["ok"].take()).collect()
+    }
+
+    /// What it was started from.
+    pub fn claw(&self) -> &OpenClaw {
+        &self.claw
     }
 
     /// What it has written so far.
