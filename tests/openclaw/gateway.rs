@@ -152,20 +152,32 @@ impl OpenClaw {
 impl Gateway {
     /// One turn of a user's, through the gateway's own OpenAI endpoint.
     pub async fn say(&self, agent: &str, place: &str, text: &str) -> Outcome {
+        self.send(agent, place, text).await.unwrap()
+    }
+
+    /// The reply, unless the gateway is away or the turn fails.
+    pub async fn try_say(&self, agent: &str, place: &str, text: &str) -> Option<String> {
+        match self.send(agent, place, text).await {
+            Ok(Outcome::Reply(words)) => Some(words),
+            _ => None,
+        }
+    }
+
+    async fn send(&self, agent: &str, place: &str, text: &str) -> reqwest::Result<Outcome> {
         let body = json!({"model": format!("openclaw/{agent}"), "messages": [{"role": "user", "content": text}]});
         let request =
             self.client.post(format!("http://127.0.0.1:{}/v1/chat/completions", self.port)).bearer_auth(TOKEN);
         let request = request.header("content-type", "application/json");
         let request = request.header("x-openclaw-session-key", format!("agent:{agent}:{place}"));
-        let answer = request.body(body.to_string()).send().await.unwrap();
+        let answer = request.body(body.to_string()).send().await?;
         let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        match serde_json::from_str::<Value>(&text) {
+        let text = answer.text().await?;
+        Ok(match serde_json::from_str::<Value>(&text) {
             Ok(whole) if status == 200 => {
                 Outcome::Reply(whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim().into())
             }
             _ => Outcome::Failed(status),
-        }
+        })
     }
 
     /// One turn that must succeed.
