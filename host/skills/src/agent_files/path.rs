@@ -120,7 +120,7 @@ fn is_device(part: &str) -> bool {
         let mut rest = stem.strip_prefix(*prefix).into_iter().flat_map(str::chars);
         matches!(rest.next(), Some('0'..='9' | '¹' | '²' | '³')) && rest.next().is_none()
     };
-    DEVICES.contains(&stem.as_str()) || PORTS.iter().any(|prefix| is_port(prefix))
+    DEVICES.contains(&stem.as_str()) || PORTS.iter().any(is_port)
 }
 
 /// The path of `name` below `above`.

@@ -3,6 +3,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
 
 use rustix::fs::{CWD, FileType, makedev, mknodat};
 use tempfile::TempDir;
@@ -108,6 +110,17 @@ impl Disk {
             }
         }
         seen
+    }
+}
+
+/// Runs `work` and fails, leaving it behind, if that takes longer: what hangs on a FIFO hangs for ever.
+fn within<T: Send + 'static>(patience: Duration, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (tell, told) = mpsc::channel();
+    let worker = thread::spawn(move || tell.send(work()));
+    match told.recv_timeout(patience) {
+        Ok(done) => done,
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs: {what}"),
+        Err(mpsc::RecvTimeoutError::Disconnected) => std::panic::resume_unwind(worker.join().unwrap_err()),
     }
 }
 

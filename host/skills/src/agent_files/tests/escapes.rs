@@ -40,7 +40,7 @@ fn run(case: &Case, disk: &Disk) {
 
 /// Runs all, once as the kernel is and once where it refuses `openat2`, as old kernels and some containers do. A case that
 /// hangs fails the test; its thread is left behind.
-fn run_all(cases: Vec<Case>) {
+fn run_all(cases: &[Case]) {
     for openat2_works in [true, false] {
         let (tell, told) = mpsc::channel();
         let asked: Vec<String> = cases.iter().map(|case| format!("{}: {:?}", case.lies, case.ask)).collect();
@@ -94,6 +94,8 @@ fn nothing_but_plain_files_and_folders_exists_at_any_depth() {
         ("symlink to a folder inside", "folder ROOT/real; symlink PATH @ROOT/real", link, link, link),
         ("relative symlink upwards", "symlink PATH ..", link, link, link),
         ("relative symlink far upwards", "symlink PATH ../../../../../../../../../../../etc/passwd", link, link, link),
+        ("relative symlink to a file beside it", "file DIR/.real; symlink PATH .real", link, link, link),
+        ("relative symlink to a folder beside it", "file DIR/.real/secret; symlink PATH .real", link, link, link),
         ("symlink to nothing", "symlink PATH nothing", link, link, link),
         ("symlink to itself", "symlink PATH x", link, link, link),
         ("symlink to a device", "symlink PATH /dev/zero", link, link, link),
@@ -115,7 +117,10 @@ fn nothing_but_plain_files_and_folders_exists_at_any_depth() {
         for depth in 1..=7 {
             let above = "d/".repeat(depth - 1);
             for (_, made, as_file, as_folder, whole) in &kinds {
-                let lies = made.replace("PATH", &format!("{place}/{above}x")).replace("ROOT", place);
+                let lies = made
+                    .replace("PATH", &format!("{place}/{above}x"))
+                    .replace("ROOT", place)
+                    .replace("DIR", &format!("{place}/{above}"));
                 let changes = |comes: &str| if root == "skills" { comes.to_owned() } else { "read-only".to_owned() };
                 for (ask, comes) in [
                     (format!("read {root} {above}x"), (*as_file).to_owned()),
@@ -138,7 +143,7 @@ fn nothing_but_plain_files_and_folders_exists_at_any_depth() {
         }
     }
     assert!(cases.len() > 3500, "{}", cases.len());
-    run_all(cases);
+    run_all(&cases);
 }
 
 #[test]
@@ -241,7 +246,7 @@ fn a_path_that_is_not_plain_is_refused_and_not_corrected() {
         }
     }
     assert!(cases.len() >= 5 * 80, "{}", cases.len());
-    run_all(cases);
+    run_all(&cases);
 }
 
 #[test]
@@ -260,7 +265,7 @@ fn what_looks_like_an_escape_and_is_only_a_name_stays_inside() {
     for path in ["l".repeat(128), ["d"; 8].join("/"), vec!["w".repeat(127); 8].join("/") + "w"] {
         cases.push(case("", format!("write skills {path}"), "done"));
     }
-    run_all(cases);
+    run_all(&cases);
 }
 
 #[test]
@@ -347,7 +352,8 @@ fn each_answer_is_as_documented() {
         ("", "write skills \u{17f}\u{212a}iLL.mD", "bad-path"),
         ("", "write skills a/SKILL.md", "done"),
     ];
-    run_all(lines.into_iter().map(|(lies, ask, comes)| case(lies, ask, comes)).collect());
+    let cases: Vec<Case> = lines.into_iter().map(|(lies, ask, comes)| case(lies, ask, comes)).collect();
+    run_all(&cases);
 }
 
 #[test]

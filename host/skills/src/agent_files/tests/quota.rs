@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
+use crate::steps::meanwhile;
 
 fn limits() -> FileLimits {
     FileLimits { max_file: 60, max_entries: 20, max_depth: 3, quota: 100, max_files: 6, ..FileLimits::default() }
@@ -28,7 +29,8 @@ fn bytes_below(disk: &Disk) -> (u64, usize) {
 #[test]
 fn each_limit_holds_at_n_and_not_at_one_more() {
     // What lies there with how many bytes, what is written, what must come.
-    let lines: &[(&[(&str, usize)], (&str, usize), &str)] = &[
+    type Sized = (&'static str, usize);
+    let lines: &[(&[Sized], Sized, &str)] = &[
         (&[], ("a", 60), "done"),
         (&[], ("a", 61), "too-large"),
         (&[("a", 60)], ("b", 40), "done"),
@@ -118,7 +120,14 @@ fn writers_at_the_same_time_never_exceed_the_quota_together() {
                     // Each its own: nothing in this process is shared, as between two processes.
                     let files = disk.files("me", FileLimits { patience: Duration::from_secs(60), ..limits() });
                     for file in 0..20 {
-                        match files.write(Root::Skills, &format!("{writer}-{file}"), &vec![b'x'; size]) {
+                        let name = format!("{writer}-{file}");
+                        // The others come in when they could do most harm.
+                        let others_first = |step| {
+                            if step == Step::Counted {
+                                thread::yield_now()
+                            }
+                        };
+                        match meanwhile(others_first, || files.write(Root::Skills, &name, &vec![b'x'; size])) {
                             Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
                             Err(error) => assert_eq!(error.kind(), "quota"),
                         }
@@ -130,6 +139,25 @@ fn writers_at_the_same_time_never_exceed_the_quota_together() {
         });
         assert_eq!(done.into_inner(), fit);
     }
+}
+
+#[test]
+fn nobody_changes_what_was_counted_before_the_write_is_done() {
+    let disk = Disk::new();
+    disk.put("file skills/me/a");
+    let hasty = FileLimits { patience: Duration::ZERO, ..limits() };
+    let (mine, other) = (disk.files("me", hasty), disk.files("me", hasty));
+    for step in [Step::Counted, Step::Drafting, Step::Drafted, Step::Checked, Step::Renamed] {
+        let other = other.clone();
+        let busy = move |now| {
+            if now == step {
+                assert_eq!(other.write(Root::Skills, "b", b"x"), Err(FileError::Busy));
+                assert_eq!(other.remove(Root::Skills, "a"), Err(FileError::Busy));
+            }
+        };
+        meanwhile(busy, || mine.write(Root::Skills, "c", b"x")).unwrap();
+    }
+    assert_eq!(ask(&disk, &mine, "list skills"), "a, c");
 }
 
 #[test]

@@ -57,10 +57,12 @@ fn what_is_put_in_a_files_place_while_it_is_read_is_not_read() {
         (Step::Opened, "file", "busy"),
     ];
     for (when, line, comes) in lines {
-        let disk = Disk::new();
-        disk.put("file skills/me/x");
-        let came = meanwhile(swapping(&disk, when, line), || ask(&disk, &disk.mine(), "read skills x"));
-        assert_eq!(came, comes, "{when:?} {line}");
+        within(Duration::from_secs(1), &format!("{when:?} {line}"), move || {
+            let disk = Disk::new();
+            disk.put("file skills/me/x");
+            let came = meanwhile(swapping(&disk, when, line), || ask(&disk, &disk.mine(), "read skills x"));
+            assert_eq!(came, comes, "{when:?} {line}");
+        });
     }
 }
 
