@@ -3,6 +3,7 @@
 mod chat;
 mod cli;
 mod embedded;
+mod grants;
 mod identity;
 mod keys;
 mod layering;
@@ -10,6 +11,7 @@ mod openclaw_connect;
 mod openclaw_wire;
 mod policy;
 mod readme;
+mod reload;
 mod sdk;
 mod sessions;
 mod shutdown;

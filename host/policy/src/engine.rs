@@ -148,10 +148,10 @@ impl Machine {
     }
 
     fn compile(self: &Arc<Self>, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
-        inspect(bytes)?;
+        let asks = inspect(bytes)?;
         let component = Component::new(&self.wasm, bytes).map_err(|e| LoadError::invalid(&e))?;
         let pre = self.linker.instantiate_pre(&component).map_err(|e| LoadError::shape(&e))?;
-        Module::new(self, digest, pre)
+        Module::new(self, digest, pre, asks)
     }
 }
 
