@@ -6,6 +6,7 @@ mod embedded;
 mod identity;
 mod keys;
 mod layering;
+mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
 mod policy;

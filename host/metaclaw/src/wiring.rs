@@ -2,18 +2,17 @@
 //! model) happens here, before the runtime serves anybody.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use agents::{AgentParts, Backend, Embedded};
-use anyhow::Context;
 use config::{AgentConfig, Config, ModuleRef, UpstreamConfig, UpstreamKind};
 use domain::AgentId;
-use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, Module};
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions};
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
+
+use crate::modules;
 
 /// Everything that can be made without the runtime.
 pub(crate) struct Parts {
@@ -26,12 +25,10 @@ pub(crate) struct Parts {
     pub(crate) problems: Vec<String>,
 }
 
-/// No module is larger; the engine checks this too, but only once the bytes are in memory.
-const MAX_MODULE: u64 = 32 << 20;
-
 /// Makes the parts.
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
-    let engine = Engine::new(EngineOptions::default())?;
+    let engine =
+        Engine::new(EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() })?;
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
     let upstreams = upstreams(config)?;
     let mut problems = Vec::new();
@@ -50,8 +47,9 @@ pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
 /// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one.
 fn agent_policy(engine: &Engine, config: &AgentConfig) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
-    let load =
-        |module: &Option<ModuleRef>| module.as_ref().map(|m| load_module(engine, m, &settings.config_json)).transpose();
+    let load = |module: &Option<ModuleRef>| {
+        module.as_ref().map(|m| modules::load(engine, m, &settings.config_json)).transpose()
+    };
     engine.check_builtin_config(&settings.builtin_json)?;
     let parts = AgentPolicyParts {
         route: load(&settings.hooks.route)?,
@@ -63,14 +61,6 @@ fn agent_policy(engine: &Engine, config: &AgentConfig) -> anyhow::Result<Arc<Age
         limits: settings.limits,
     };
     Ok(Arc::new(AgentPolicy::new(engine, parts)))
-}
-
-fn load_module(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyhow::Result<Arc<Module>> {
-    let what = || format!("policy module {}", module.path.display());
-    let file = File::open(&module.path).with_context(what)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_MODULE + 1).read_to_end(&mut bytes).with_context(what)?;
-    engine.load(&bytes, module.sha256, config_json).with_context(what)
 }
 
 fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {

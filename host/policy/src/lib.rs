@@ -1,6 +1,6 @@
 //! Runs policies: WebAssembly components that route an agent's turns, select its skills and filter its samples.
 //!
-//! An [`Engine`] compiles components into [`Module`]s; an [`AgentPolicy`] says which modules decide for an agent, and
+//! An [`Engine`] makes [`Module`]s of components, which a [killable child](ChildCompiler) compiles for it; an [`AgentPolicy`] says which modules decide for an agent, and
 //! within which limits. Every call has an answer: when the agent's module fails, the built-in policy decides instead,
 //! and [`Decided`] says so.
 //!
@@ -12,6 +12,7 @@
 mod agent;
 mod bindings;
 mod call;
+mod compile;
 mod decision;
 mod engine;
 mod error;
@@ -24,6 +25,7 @@ mod text;
 mod ticker;
 
 pub use agent::{AgentPolicy, AgentPolicyParts, TurnCall};
+pub use compile::{Cache, CacheLimits, ChildCompiler, Code, Compile, CompileLimits, Recipe, run_compiler};
 pub use decision::{Decided, Failure, FailureClass, RouteDecision};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, LoadError};
