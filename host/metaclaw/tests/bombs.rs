@@ -34,8 +34,9 @@ fn compile_bombs_are_refused_or_killed_and_the_host_is_as_before() {
     for (what, bomb, limits, expected) in [
         ("a function of 1 MB", hostile::live_locals(100_000), limited(60, 4096), "too complex"),
         ("300,000 functions", hostile::tiny_functions(300_000), limited(60, 4096), "too complex"),
-        ("half of that function", hostile::live_locals(48_000), limited(1, 4096), "1s of processor time"),
-        ("a third of those functions", hostile::tiny_functions(99_000), limited(60, 256), "256MiB of memory"),
+        ("13 kB of nested loops", hostile::nested_loops(400), limited(2, 4096), "2s of processor time"),
+        ("a few more of them", hostile::nested_loops(20_000), limited(60, 512), "512MiB of memory"),
+        ("a third of those functions", hostile::tiny_functions(99_000), limited(1, 4096), "1s of processor time"),
     ] {
         let engine = real(limits);
         let began = Instant::now();
@@ -56,7 +57,7 @@ fn compile_bombs_are_refused_or_killed_and_the_host_is_as_before() {
 #[test]
 fn the_child_has_limited_itself() {
     let engine = real(CompileLimits { cpu: Duration::from_secs(5), ..CompileLimits::default() });
-    let bomb = hostile::live_locals(48_000);
+    let bomb = hostile::nested_loops(400);
     std::thread::scope(|scope| {
         scope.spawn(|| refusal(&engine, &bomb));
         let end = Instant::now() + Duration::from_secs(20);

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use domain::{ByteSize, PolicyLimits};
 use mutation::{Random, leb, mutant};
-use random::random_module;
 use policy::{LoadError, Module};
+use random::random_module;
 use support::{ENGINE, agent, assistant, catalog, default_policy, misbehaving, sample, turn};
 
 /// How many there are at least.

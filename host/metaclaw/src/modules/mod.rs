@@ -12,6 +12,7 @@ use anyhow::Context;
 use config::ModuleRef;
 use domain::{SignatureError, TrustRoot};
 use policy::{Cache, CacheLimits, ChildCompiler, Compile, CompileLimits, Engine, Module};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The command that a host has this program started with, to compile one module.
 pub(crate) const COMPILE: &str = "compile-policy";
@@ -42,12 +43,21 @@ pub(crate) fn as_compiler() -> Option<ExitCode> {
 
 /// Who compiles modules for a host: a child for each, and what they make is kept in the home.
 pub(crate) fn compiler(home: &Path) -> anyhow::Result<Arc<dyn Compile>> {
+    allow_open_files();
     let program = match Path::new(THIS_PROGRAM).exists() {
         true => PathBuf::from(THIS_PROGRAM),
         false => std::env::current_exe().context("this program does not find itself, to compile policies with")?,
     };
     let child = ChildCompiler::new(program, &[COMPILE], CompileLimits::default());
     Ok(Arc::new(Cache::open(&home.join(CACHE), Arc::new(child), CacheLimits::default())))
+}
+
+/// Every module's memory is a file that stays open, and many systems allow 1,024 unless asked for more.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "no more than {:?} files can be open", limit.current);
+    }
 }
 
 /// Loads an agent's module, whose digest, signature or both must be what the configuration says.

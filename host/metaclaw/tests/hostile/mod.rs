@@ -37,6 +37,32 @@ pub(crate) fn live_locals(operations: u32) -> Vec<u8> {
     component(&module(1, &[&leb(body.len() as u32)[..], &body].concat()))
 }
 
+/// So many loops, each in the one before, around code that changes 1,000 locals: the compiler keeps track of every local
+/// in every loop, which is a million times what the module's length suggests.
+pub(crate) fn nested_loops(depth: u32) -> Vec<u8> {
+    const LOCALS: u32 = 1_000;
+    let mut body = vec![1];
+    body.extend(leb(LOCALS));
+    body.push(I32);
+    body.extend([LOOP, NO_RESULT].repeat(depth as usize));
+    for local in 0..LOCALS {
+        body.push(LOCAL_GET);
+        body.extend(leb(local));
+        body.push(LOCAL_GET);
+        body.extend(leb((local + 1) % LOCALS));
+        body.extend([I32_ADD, LOCAL_SET]);
+        body.extend(leb(local));
+    }
+    for level in 0..depth {
+        body.push(LOCAL_GET);
+        body.extend(leb(level % LOCALS));
+        // Begins this loop again.
+        body.extend([BR_IF, 0, END]);
+    }
+    body.push(END);
+    component(&module(1, &[&leb(body.len() as u32)[..], &body].concat()))
+}
+
 /// So many functions that do nothing.
 pub(crate) fn tiny_functions(count: u32) -> Vec<u8> {
     component(&module(count, &[2, 0, END].repeat(count as usize)))
@@ -47,6 +73,9 @@ const I32_CONST: u8 = 0x41;
 const I32_LOAD: u8 = 0x28;
 const I32_STORE: u8 = 0x36;
 const I32_ADD: u8 = 0x6a;
+const LOOP: u8 = 0x03;
+const NO_RESULT: u8 = 0x40;
+const BR_IF: u8 = 0x0d;
 const LOCAL_GET: u8 = 0x20;
 const LOCAL_SET: u8 = 0x21;
 const END: u8 = 0x0b;

@@ -14,6 +14,7 @@ use crate::text::first_bytes;
 /// How the child ends, beside 0; from `sysexits.h` where that has a word for it.
 pub(super) const INVALID: u8 = 65;
 pub(super) const FAILED: u8 = 70;
+pub(super) const NO_MEMORY: u8 = 71;
 pub(super) const TOO_MUCH_CODE: u8 = 73;
 
 /// The most that the child says, in bytes.
@@ -31,6 +32,8 @@ const LOWEST_PRIORITY: i32 = 19;
 enum Refusal {
     /// The component is not valid, and this is why.
     Invalid(String),
+    /// What it may have of memory is not enough.
+    NoMemory,
     /// There is more code than may be.
     TooMuchCode,
     /// Everything else.
@@ -43,6 +46,7 @@ pub fn run_compiler() -> ExitCode {
     let (status, words) = match serve(&mut io::stdin().lock(), &mut io::stdout().lock()) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Refusal::Invalid(why)) => (INVALID, why),
+        Err(Refusal::NoMemory) => (NO_MEMORY, String::new()),
         Err(Refusal::TooMuchCode) => (TOO_MUCH_CODE, String::new()),
         Err(Refusal::Failed(why)) => (FAILED, why),
     };
@@ -52,7 +56,10 @@ pub fn run_compiler() -> ExitCode {
 }
 
 fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), Refusal> {
-    let failed = |e: io::Error| Refusal::Failed(e.to_string());
+    let failed = |e: io::Error| match e.kind() {
+        io::ErrorKind::OutOfMemory => Refusal::NoMemory,
+        _ => Refusal::Failed(e.to_string()),
+    };
     let request = Request::read(input).map_err(failed)?;
     restrict(&request).map_err(|e| Refusal::Failed(format!("cannot limit itself: {e}")))?;
     let mut component = Vec::new();
@@ -62,6 +69,7 @@ fn serve(input: &mut impl Read, output: &mut impl Write) -> Result<(), Refusal> 
     }
     let mut code = request.recipe.follow(&component, request.digest).map_err(|error| match error {
         LoadError::Invalid(why) => Refusal::Invalid(why),
+        LoadError::CompileLimit { .. } => Refusal::NoMemory,
         LoadError::Compiler(why) => Refusal::Failed(why),
         other => Refusal::Failed(other.to_string()),
     })?;

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 
 use super::Compile;
-use super::child::{FAILED, INVALID, MAX_WORDS, TOO_MUCH_CODE, output_file};
+use super::child::{FAILED, INVALID, MAX_WORDS, NO_MEMORY, TOO_MUCH_CODE, output_file};
 use super::code::{Code, HEADER, Key};
 use super::recipe::Recipe;
 use super::request::Request;
@@ -25,7 +25,9 @@ use crate::text::printable;
 /// What one compilation may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
-    /// Processor time, in whole seconds. A Python interpreter takes about ten.
+    /// Processor time, in whole seconds, of the largest modules. Smaller ones have less: ten seconds, and one for every
+    /// 128 KiB. An ordinary module takes a tenth of a second, a Python interpreter of 18 MiB about ten; but there are
+    /// modules of a few KiB that would take hours.
     pub cpu: Duration,
     /// Time altogether: more than `cpu`, for a compilation gives way to everything else on the machine.
     pub wall: Duration,
@@ -33,6 +35,17 @@ pub struct CompileLimits {
     pub memory: ByteSize,
     /// Machine code. A Python interpreter is 35 MiB.
     pub output: ByteSize,
+}
+
+/// What any module has of processor time, and how many of its bytes are worth another second.
+const FIRST_SECONDS: u64 = 10;
+const BYTES_A_SECOND: u64 = 128 << 10;
+
+impl CompileLimits {
+    /// Processor time for a module of this length, in seconds.
+    fn seconds_for(&self, length: u64) -> u64 {
+        self.cpu.as_secs().min(FIRST_SECONDS + length / BYTES_A_SECOND)
+    }
 }
 
 impl Default for CompileLimits {
@@ -120,16 +133,17 @@ impl ChildCompiler {
     }
 
     /// What it means that the child ended like this and said this.
-    fn failure(&self, status: ExitStatus, words: &str) -> LoadError {
-        let CompileLimits { cpu, memory, output, .. } = self.limits;
+    fn failure(&self, status: ExitStatus, words: &str, seconds: u64) -> LoadError {
+        let CompileLimits { memory, output, .. } = self.limits;
         let limit = |limit: String| LoadError::CompileLimit { limit };
         let ended_by = |signal: Signal| status.signal() == Some(signal.as_raw());
         let said = printable(words.trim(), MAX_WORDS);
         match status.code().and_then(|code| u8::try_from(code).ok()) {
             Some(INVALID) => LoadError::Invalid(said),
+            Some(NO_MEMORY) => limit(format!("{memory} of memory")),
             Some(TOO_MUCH_CODE) => limit(format!("{output} of machine code")),
             Some(FAILED) => LoadError::Compiler(said),
-            _ if ended_by(Signal::XCPU) => limit(format!("{cpu:?} of processor time")),
+            _ if ended_by(Signal::XCPU) => limit(format!("{seconds}s of processor time")),
             _ if ended_by(Signal::XFSZ) => limit(format!("{output} of machine code")),
             // The words of Rust's own allocation failure.
             _ if ended_by(Signal::ABORT) && words.contains("memory allocation of") => {
@@ -153,7 +167,7 @@ impl Compile for ChildCompiler {
             digest,
             length: component.len() as u64,
             key: key.clone(),
-            cpu: self.limits.cpu.as_secs(),
+            cpu: self.limits.seconds_for(component.len() as u64),
             memory: self.limits.memory.0,
             output: self.limits.output.0,
         };
@@ -165,11 +179,13 @@ impl Compile for ChildCompiler {
         let (input, output, words) = files().map_err(LoadError::CompilerStart)?;
         match self.run(input, &output, &words)? {
             End::Stopped => Err(LoadError::Stopped),
-            End::TooLate => Err(LoadError::CompileLimit { limit: format!("{:?} altogether, for which a busy machine may be to blame", self.limits.wall) }),
+            End::TooLate => Err(LoadError::CompileLimit {
+                limit: format!("{:?} altogether, for which a busy machine may be to blame", self.limits.wall),
+            }),
             End::Itself(status) if status.success() => read_code(output, request.output)
                 .and_then(|bytes| Code::open(bytes, &key, digest, recipe).map_err(|e| e.to_string()))
                 .map_err(|why| LoadError::Compiler(format!("wrote what is no use: {why}"))),
-            End::Itself(status) => Err(self.failure(status, &read_words(words))),
+            End::Itself(status) => Err(self.failure(status, &read_words(words), request.cpu)),
         }
     }
 

@@ -1,6 +1,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 
 use domain::Digest;
+use rustix::io::Errno;
+use wasmtime::error::OutOfMemory;
 use wasmtime::{Config, Engine, OptLevel, Strategy};
 
 use super::code::Code;
@@ -44,9 +47,20 @@ impl Recipe {
         if Recipe::of(&engine, self.memories) != self {
             return Err(LoadError::Compiler("is another build than this host, or on another processor".to_owned()));
         }
-        let machine_code = engine.precompile_component(component).map_err(|e| LoadError::invalid(&e))?;
+        let machine_code = engine.precompile_component(component).map_err(|e| match is_out_of_memory(&e) {
+            true => LoadError::CompileLimit { limit: "memory".to_owned() },
+            false => LoadError::invalid(&e),
+        })?;
         Ok(Code::new(&machine_code, digest, self))
     }
+}
+
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    let of_system = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        error == Some(io::ErrorKind::OutOfMemory) || cause.downcast_ref() == Some(&Errno::NOMEM)
+    };
+    error.is::<OutOfMemory>() || error.chain().any(of_system)
 }
 
 /// What holds for every engine, be it to compile or to run: what guests may be made of, and how they are interrupted.
