@@ -5,8 +5,8 @@ use tests::{Home, Upstream};
 const CONFIG: &str = "
 proxy: { api_key: \"env:HOST_KEY\" }
 agents:
-  alpha: { api_key: \"env:ALPHA_KEY\" }
-  beta:  { api_key: \"env:BETA_KEY\" }
+  alpha: { client_key: \"env:ALPHA_KEY\" }
+  beta:  { client_key: \"env:BETA_KEY\" }
 ";
 const KEYS: [(&str, &str); 3] = [
     ("HOST_KEY", "host-3f9c2b7d51e86a04"),

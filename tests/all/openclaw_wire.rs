@@ -134,8 +134,8 @@ async fn a_session_goes_on_after_a_restart() {
         let host = home.start_with(&["--dev"]).await;
         for _ in 0..2 {
             let asked = format!("[Fri 2026-11-20 08:08 UTC] tides?{RUNTIME}");
-            let turn = host.say(&asked).agent("a").session("s").header("x-session-key", "agent:a:main").send().await;
-            told.push(turn.words());
+            let turn = host.say(&asked).system(&format!("{STABLE}{DYNAMIC}")).agent("a").session("s");
+            told.push(turn.header("x-session-key", "agent:a:main").send().await.words());
         }
         assert!(host.stop().success());
     }

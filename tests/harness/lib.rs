@@ -71,13 +71,18 @@ pub(crate) fn at_root(program: &str) -> Command {
 }
 
 /// Waits until `ready` gives something, at most ten seconds.
-pub async fn until<T>(what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until<T>(what: &str, ready: impl AsyncFnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(10), what, ready).await
+}
+
+/// The same, for what takes longer.
+pub async fn within<T>(limit: Duration, what: &str, mut ready: impl AsyncFnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(value) = ready().await {
             return value;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "still not so after 10 s: {what}");
+        assert!(began.elapsed() < limit, "still not so after {limit:?}: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

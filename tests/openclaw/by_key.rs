@@ -9,8 +9,8 @@ const KEYS: [(&str, &str); 2] =
     [("RESEARCH_KEY", "research-8d1e5c90b37f264a"), ("CODER_KEY", "coder-60a7f3d92c1b845e")];
 const CONFIG: &str = "
 agents:
-  research: { mode: rl, api_key: \"env:RESEARCH_KEY\" }
-  coder:    { mode: rl, api_key: \"env:CODER_KEY\" }
+  research: { mode: rl, client_key: \"env:RESEARCH_KEY\" }
+  coder:    { mode: rl, client_key: \"env:CODER_KEY\" }
 ";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,6 +44,7 @@ async fn keys_alone_tell_the_agents_apart() {
         let [who, ..] = crate::speaker(&seen).unwrap();
         let other = if who == "coder" { "research" } else { "coder" };
         let system = seen.system();
+        assert!(!seen.asked().contains("harbours") || system.contains(&format!("BODY-OF-{who}.")), "{who}: {system}");
         assert!(!system.contains(&format!("BODY-OF-{other}.")), "{who}: {system}");
     }
     // A wrong key is a 401, which OpenClaw takes for what it is; nobody else is touched.

@@ -35,6 +35,8 @@ const ROWS: &[Row] = &[
     lasting("422"),
     lasting("451"),
     lasting("filter"),
+    lasting("key"),
+    lasting("quota"),
     passing("429"),
     passing("500"),
     passing("503"),
@@ -43,7 +45,6 @@ const ROWS: &[Row] = &[
 ];
 
 fn faulty(seen: &Seen) -> Reply {
-    let body = seen.body.to_string();
     let asked = words(&seen.asked());
     let Some(row) = ROWS.iter().find(|row| asked.contains(&format!("fault-{}!", row.fault))) else {
         return obliging(seen);
@@ -55,7 +56,6 @@ fn faulty(seen: &Seen) -> Reply {
     if row.passes && count >= 2 {
         return Reply::Words(format!("recovered from {}", row.fault));
     }
-    assert!(!body.is_empty());
     let chunk = |delta: serde_json::Value, finish: Option<&str>| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
         format!(
@@ -71,12 +71,15 @@ fn faulty(seen: &Seen) -> Reply {
             begun,
             format!("data: {}\n\n", json!({"error": {"message": "overheated", "type": "server_error"}})),
         ]),
-        status => Reply::Status(
-            status.parse().unwrap(),
-            json!({"error": {"message": format!("the upstream says {status}"), "type": "test", "code": null}})
-                .to_string(),
-        ),
+        // Some providers speak of the host's key or account with statuses that mean something else.
+        "key" => complaint(400, "API key not valid. Please pass a valid API key."),
+        "quota" => complaint(429, "You exceeded your current quota, please check your plan and billing details."),
+        status => complaint(status.parse().unwrap(), &format!("the upstream says {status}")),
     }
+}
+
+fn complaint(status: u16, message: &str) -> Reply {
+    Reply::Status(status, json!({"error": {"message": message, "type": "test", "code": null}}).to_string())
 }
 
 /// These events, then the end of the connection.

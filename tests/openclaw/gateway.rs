@@ -28,7 +28,7 @@ pub struct Gateway {
     port: u16,
     log: PathBuf,
     client: reqwest::Client,
-    _claw: OpenClaw,
+    claw: OpenClaw,
 }
 
 /// What came of a turn: the reply, or that it failed.
@@ -138,7 +138,7 @@ impl OpenClaw {
         command.stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
         let child = command.spawn().unwrap();
         let client = reqwest::Client::builder().no_proxy().timeout(TURN_TIMEOUT).build().unwrap();
-        let mut gateway = Gateway { child, port: self.port, log, client, _claw: self };
+        let mut gateway = Gateway { child, port: self.port, log, client, claw: self };
         let (began, url) = (Instant::now(), format!("http://127.0.0.1:{}/readyz", gateway.port));
         while !gateway.client.get(&url).send().await.is_ok_and(|r| r.status().is_success()) {
             let ended = gateway.child.try_wait().unwrap();
@@ -152,20 +152,32 @@ impl OpenClaw {
 impl Gateway {
     /// One turn of a user's, through the gateway's own OpenAI endpoint.
     pub async fn say(&self, agent: &str, place: &str, text: &str) -> Outcome {
+        self.send(agent, place, text).await.unwrap()
+    }
+
+    /// The reply, unless the gateway is away or the turn fails.
+    pub async fn try_say(&self, agent: &str, place: &str, text: &str) -> Option<String> {
+        match self.send(agent, place, text).await {
+            Ok(Outcome::Reply(words)) => Some(words),
+            _ => None,
+        }
+    }
+
+    async fn send(&self, agent: &str, place: &str, text: &str) -> reqwest::Result<Outcome> {
         let body = json!({"model": format!("openclaw/{agent}"), "messages": [{"role": "user", "content": text}]});
         let request =
             self.client.post(format!("http://127.0.0.1:{}/v1/chat/completions", self.port)).bearer_auth(TOKEN);
         let request = request.header("content-type", "application/json");
         let request = request.header("x-openclaw-session-key", format!("agent:{agent}:{place}"));
-        let answer = request.body(body.to_string()).send().await.unwrap();
+        let answer = request.body(body.to_string()).send().await?;
         let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        match serde_json::from_str::<Value>(&text) {
+        let text = answer.text().await?;
+        Ok(match serde_json::from_str::<Value>(&text) {
             Ok(whole) if status == 200 => {
                 Outcome::Reply(whole["choices"][0]["message"]["content"].as_str().unwrap_or_default().trim().into())
             }
             _ => Outcome::Failed(status),
-        }
+        })
     }
 
     /// One turn that must succeed.
@@ -202,6 +214,11 @@ impl Gateway {
         let whole = answers.len() == calls.len() && answers.iter().all(|a| a.get("ok").is_some());
         assert!(whole, "{calls:?}: {text}{}\n{}", String::from_utf8_lossy(&out.stderr), self.log());
         answers.into_iter().map(|mut answer| answer["ok"].take()).collect()
+    }
+
+    /// What it was started from.
+    pub fn claw(&self) -> &OpenClaw {
+        &self.claw
     }
 
     /// What it has written so far.

@@ -2,6 +2,7 @@
 //! writes down what arrives. `make test-openclaw` runs it; OpenClaw itself is installed once, into `target/openclaw`.
 
 mod by_key;
+mod connection;
 mod embedded;
 mod failures;
 mod gateway;

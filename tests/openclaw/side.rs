@@ -76,15 +76,19 @@ async fn side_turns_get_no_skills_and_leave_no_samples() {
 /// `/new` keeps the session's id and begins another conversation; the host hears of it before the next turn.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_host_is_told_that_a_conversation_is_over() {
-    let world = World::new(&["research"], LEARNING, obliging).await;
-    let World { gateway, host, upstream, .. } = &world;
-    gateway.reply("research", "desk", "describe harbours").await;
-    let [_, _, before] = speaker(&upstream.last()).unwrap();
+    let module = tests::guest("tests/guests/misbehaving");
+    let policy = format!("policy: {{ module: {}, config: {{ do: tell, in: route }} }}", module.display());
+    let world = World::new(&["research"], &format!("agents: {{ research: {{ {policy} }} }}\n"), obliging).await;
+    let World { gateway, host, .. } = &world;
+    // Its policy answers with what it is told: which turn of which session, and the user's words.
+    let told = gateway.reply("research", "desk", "describe harbours").await;
+    let before = told.split_whitespace().nth(3).unwrap().trim_end_matches(':').to_owned();
+    assert_eq!(told, format!("turn 0 of {before}: describe harbours"));
+    assert_eq!(gateway.reply("research", "desk", "more").await, format!("turn 1 of {before}: more"));
+
     gateway.call("sessions.reset", json!({"key": "agent:research:desk"})).await;
-    gateway.reply("research", "desk", "describe other harbours").await;
-    let [_, _, after] = speaker(&upstream.last()).unwrap();
-    assert_eq!(before, after, "OpenClaw keeps the id");
-    assert!(!upstream.last().body.to_string().contains("heard: describe harbours"), "and begins anew");
+    let anew = gateway.reply("research", "desk", "describe other harbours").await;
+    assert_eq!(anew, format!("turn 0 of {before}: describe other harbours"), "OpenClaw keeps the id, and begins anew");
     assert_eq!(host.metric("metaclaw_sessions_ended_total{reason=\"header\"}").await, 1);
     gateway.call("sessions.delete", json!({"key": "agent:research:desk"})).await;
     let ended = async || (host.metric("metaclaw_sessions_ended_total{reason=\"header\"}").await == 2).then_some(());
@@ -92,7 +96,7 @@ async fn the_host_is_told_that_a_conversation_is_over() {
 
     let (_home, store) = world.stored().await;
     let session = store.session(&agent("research"), &before.parse().unwrap()).await.unwrap().unwrap();
-    assert_eq!((session.turns, session.generation), (2, 1));
+    assert_eq!((session.turns, session.generation), (3, 1));
     assert_eq!(session.ended.map(|(_, reason)| reason), Some(EndReason::Header));
     store.close().await;
 }

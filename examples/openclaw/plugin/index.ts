@@ -185,6 +185,8 @@ function observeSessionEnds(api: OpenClawPluginApi): void {
 
 /** Tells the host that a session is over. Never fails: the host ends silent sessions by itself. */
 async function endSession(api: OpenClawPluginApi, agentId: string, sessionId: string): Promise<void> {
+  // From here on: a call that comes late would end the conversation that has begun since.
+  const signal = AbortSignal.timeout(SESSION_END_MS);
   const request = async (): Promise<string | undefined> => {
     const config = api.runtime.config.current() as OpenClawConfig;
     const host = originOf(baseUrl(config));
@@ -192,7 +194,7 @@ async function endSession(api: OpenClawPluginApi, agentId: string, sessionId: st
     const headers: HeaderMap = { [AGENT_ID]: agentId, [SESSION_ID]: sessionId };
     const key = await providerKey(api, config, agentId);
     if (key) headers["Authorization"] = `Bearer ${key}`;
-    const signal = AbortSignal.timeout(SESSION_END_MS);
+    signal.throwIfAborted();
     // A redirect would carry the names to a place that nobody configured.
     const response = await fetch(`${host}/v1/sessions/end`, { method: "POST", headers, redirect: "error", signal });
     await response.body?.cancel();
@@ -210,8 +212,10 @@ async function endSession(api: OpenClawPluginApi, agentId: string, sessionId: st
  * answer is a configuration that has one.
  */
 async function providerKey(api: OpenClawPluginApi, config: OpenClawConfig, agent: string): Promise<string | undefined> {
-  const entry = config.agents?.entries?.[agent];
-  const cfg = entry ? { ...config, agents: { ...config.agents, entries: { [agent]: entry } } } : config;
+  // OpenClaw knows agents in lower case, and the configuration by whatever its author wrote.
+  const entries = Object.entries(config.agents?.entries ?? {});
+  const own = entries.filter(([id]) => id.trim().toLowerCase() === agent);
+  const cfg = own.length > 0 ? { ...config, agents: { ...config.agents, entries: Object.fromEntries(own) } } : config;
   return (await api.runtime.modelAuth.resolveApiKeyForProvider({ provider: PROVIDER_ID, cfg })).apiKey;
 }
 

@@ -169,7 +169,9 @@ impl Host {
             tracing::warn!(agent = %agent.id, %session, %error, "the session's earlier turns could not be counted");
             None
         });
-        self.sessions.open(&agent.id, session, turns.map_or(0, |s| u32::try_from(s.turns).unwrap_or(u32::MAX)))
+        // A session that the client ended begins anew, though it may keep its name.
+        let goes_on = turns.filter(|s| !matches!(s.ended, Some((_, EndReason::Header))));
+        self.sessions.open(&agent.id, session, goes_on.map_or(0, |s| u32::try_from(s.turns).unwrap_or(u32::MAX)))
     }
 
     /// Asks the agent's policy: where to, and with which skills.

@@ -1,5 +1,5 @@
 use domain::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnKind};
-use protocol::BodyClaims;
+use protocol::Claims;
 
 /// What a request's headers claim. A claim is not yet an identity: [`Identity::settle`] checks it.
 #[derive(Clone, Debug, Default)]
@@ -9,7 +9,7 @@ pub struct HeaderClaims {
     /// `X-Session-Key`
     pub session_key: Option<String>,
     /// The headers for which the body has a field as well: `X-Session-Id`, `X-Turn-Type`, `X-Session-Done` and the rest.
-    pub fields: BodyClaims,
+    pub fields: Claims,
 }
 
 /// Who speaks, in which conversation, and as what.
@@ -75,7 +75,7 @@ impl Identity {
     /// session id and no type is a `side` turn, for only a plugin that knows both may ask for injection in a session.
     ///
     /// `owner` is the agent whose key the client showed. Then the key says who speaks, and a header can only agree.
-    pub fn settle(owner: Option<&AgentId>, claims: &HeaderClaims, body: &BodyClaims) -> Result<Self, IdentityError> {
+    pub fn settle(owner: Option<&AgentId>, claims: &HeaderClaims, body: &Claims) -> Result<Self, IdentityError> {
         let agent = agent(owner, claims)?;
         let headers = &claims.fields;
         let session = given(&headers.session_id, &body.session_id)
@@ -149,7 +149,7 @@ mod tests {
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderClaims {
         let get = |name: &str| pairs.iter().find(|p| p.0 == name).map(|p| p.1.to_owned());
-        let fields = BodyClaims {
+        let fields = Claims {
             session_id: get("session"),
             turn_type: get("type"),
             session_done: get("done"),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn settle(pairs: &[(&str, &str)]) -> Result<Identity, IdentityError> {
-        Identity::settle(None, &headers(pairs), &BodyClaims::default())
+        Identity::settle(None, &headers(pairs), &Claims::default())
     }
 
     #[test]
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn headers_win_over_the_body() {
-        let body = BodyClaims {
+        let body = Claims {
             session_id: Some("b".into()),
             turn_type: Some("main".into()),
             session_done: Some("yes".into()),
@@ -214,7 +214,7 @@ mod tests {
     fn a_key_says_who_speaks() {
         let id = |name: &str| AgentId::Named(name.parse().unwrap());
         let with = |owner: &AgentId, pairs: &[(&str, &str)]| {
-            Identity::settle(Some(owner), &headers(pairs), &BodyClaims::default()).map(|i| i.agent)
+            Identity::settle(Some(owner), &headers(pairs), &Claims::default()).map(|i| i.agent)
         };
         assert_eq!(with(&id("a"), &[]), Ok(id("a")));
         assert_eq!(with(&id("a"), &[("agent", "A")]), Ok(id("a")));

@@ -80,7 +80,8 @@ impl Sessions {
         request: &ChatRequest,
         fresh: impl FnOnce() -> SessionId,
     ) -> SessionId {
-        let (last, earlier) = self.marks(request);
+        // Where nothing was said by anybody there is no conversation to know again.
+        let Some((last, earlier)) = self.marks(request) else { return fresh() };
         let known = |mark: &u64| self.conversations.get(&(agent.clone(), *mark)).map(|s| (*mark, s));
         if let Some((_, session)) = known(&last) {
             return session;
@@ -97,7 +98,7 @@ impl Sessions {
     }
 
     /// A rolling hash of what was said: at the end, and after each message before it.
-    fn marks(&self, request: &ChatRequest) -> (u64, Vec<u64>) {
+    fn marks(&self, request: &ChatRequest) -> Option<(u64, Vec<u64>)> {
         let mut hash = Xxh3::with_seed(self.seed);
         let mut earlier = Vec::with_capacity(request.message_count());
         for index in 0..request.message_count() {
@@ -107,7 +108,7 @@ impl Sessions {
             hash.write_u8(0);
             earlier.push(hash.finish());
         }
-        (earlier.pop().unwrap_or_else(|| hash.finish()), earlier)
+        Some((earlier.pop()?, earlier))
     }
 }
 

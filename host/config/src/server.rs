@@ -85,7 +85,7 @@ fn agent_keys(reader: &mut Reader<'_>) -> BTreeMap<AgentId, Secret> {
 }
 
 fn agent_key(id: &AgentId) -> String {
-    format!("agents.{id}.api_key")
+    format!("agents.{id}.client_key")
 }
 
 /// A proxy that strangers can reach without a key spends its owner's money and shows them the owner's skills.

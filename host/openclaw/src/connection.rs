@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::base::{Base, apply, check, in_force, without_ours};
 use crate::document::Document;
-use crate::edit::{Action, Edit};
+use crate::edit::{Action, Edit, hex};
 use crate::files::Snapshot;
 use crate::job::{Job, Step};
 use crate::plan::{self, ApiKey, Plan, Wanted};
@@ -47,6 +47,8 @@ pub struct Status {
     pub changed: Vec<String>,
     /// Whether no edit is in OpenClaw's file (any more).
     pub gone: bool,
+    /// Whether the plugin's files are there, as this build has them.
+    pub plugin: bool,
 }
 
 impl Connection {
@@ -138,6 +140,7 @@ impl Connection {
             snapshot => Some(snapshot?),
         };
         let mut steps = Vec::new();
+        let mut restored = false;
         let (mut changes, mut kept, mut notes) = (Vec::new(), Vec::new(), Vec::new());
         if let Some((found, text)) = snapshot.as_ref().and_then(|s| Some((s, s.text.as_deref()?))) {
             let (back, stayed) = without_ours(text, &record)?;
@@ -146,6 +149,7 @@ impl Connection {
             changes = differences(&before, &after);
             kept = stayed.iter().map(|undo| undo.path.to_string()).collect();
             mentions(&after, &mut Vec::new(), &mut notes);
+            restored = back.as_ref().is_some_and(|back| hex(back.as_bytes()) == record.before);
             match back {
                 None => steps.push(Step::RemoveConfig),
                 Some(back) if back != text => steps.push(Step::WriteConfig(back)),
@@ -153,7 +157,14 @@ impl Connection {
             }
         }
         steps.push(Step::RemovePlugin);
-        steps.extend(record.backup.clone().map(Step::Remove));
+        if let Some(copy) = record.backup.clone().filter(|copy| copy.exists()) {
+            // A copy that says more than the file, such as comments that OpenClaw has dropped since, is its owner's.
+            let same = fs::read(&copy).is_ok_and(|bytes| hex(&bytes) == record.before);
+            match restored && same {
+                true => steps.push(Step::Remove(copy)),
+                false => notes.push(format!("the file as it was before the connection stays at {}", copy.display())),
+            }
+        }
         steps.push(Step::Remove(self.record_file()));
         let snapshot = match snapshot {
             Some(snapshot) => snapshot,
@@ -178,7 +189,7 @@ impl Connection {
     ///
     /// # Errors
     /// When the record or OpenClaw's file cannot be read.
-    pub fn status(&self) -> Result<Option<Status>, OpenclawError> {
+    pub fn status(&self, plugin: &[PluginFile]) -> Result<Option<Status>, OpenclawError> {
         let Some((record, _)) = Record::read(&self.record_file())? else { return Ok(None) };
         let text = match Snapshot::take(&record.config) {
             Err(OpenclawError::NotFound(_)) => None,
@@ -197,6 +208,7 @@ impl Connection {
             roster::agents(&value).into_iter().filter_map(|a| Some((a.id, ours(a.model.as_ref()?)?))).collect();
         Ok(Some(Status {
             gone: changed.len() == edits.len(),
+            plugin: self.has_plugin(plugin),
             base_url: at(&["models", "providers", ID, "baseUrl"]).and_then(Value::as_str).map(str::to_owned),
             default_model: at(&["agents", "defaults", "model"]).and_then(ours),
             config: record.config,
@@ -226,7 +238,8 @@ fn refuse_to_publish(wanted: &Wanted<'_>, snapshot: &Snapshot) -> Result<(), Ope
 }
 
 /// What of an entry may be shown: what we put there, and nothing that its owner added.
-const OURS: &[&str] = &["baseUrl", "api", "models", "enabled", "hooks", "source", "path", "mode"];
+const OURS: &[&str] =
+    &["baseUrl", "api", "models", "enabled", "hooks", "source", "path", "mode", "primary", "fallbacks"];
 /// The same within a model.
 const OURS_IN_MODELS: &[&str] = &["id", "name", "input", "contextWindow", "maxTokens"];
 

@@ -67,7 +67,7 @@ pub enum OpenclawError {
         problem: String,
     },
     /// Somebody wrote the file in the meantime.
-    #[error("{} was changed while this command ran; nothing was written: run the command again", .0.display())]
+    #[error("{} was changed while this command ran, and was left alone: run the command again", .0.display())]
     Changed(PathBuf),
     /// This home is connected to another file.
     #[error("this home is connected to {} already: `metaclaw openclaw disconnect` first", .0.display())]

@@ -104,8 +104,13 @@ pub(crate) fn blocking(root: &Value, edit: &Edit) -> Option<(String, String)> {
         let section = if steps.is_empty() { "the whole file".to_owned() } else { KeyPath::words(steps) };
         let found = |value: &Value, section| Some((section, names(value.get(INCLUDE)?).join("`, `")));
         // Between `agents` and one agent there is the roster, which is no step of the path.
-        let roster = holder.get("entries").filter(|_| matches!(containers.get(length), Some(Step::Agent { .. })));
-        let within = roster.and_then(|roster| found(roster, format!("{section}.entries")));
+        let rosters: &[&str] =
+            if matches!(containers.get(length), Some(Step::Agent { .. })) { &["entries", "list"] } else { &[] };
+        let within = rosters.iter().find_map(|name| {
+            let (roster, section) = (holder.get(name)?, || format!("{section}.{name}"));
+            let item = || roster.as_array()?.iter().find_map(|item| found(item, section()));
+            found(roster, section()).or_else(item)
+        });
         found(holder, section).or(within)
     })
 }

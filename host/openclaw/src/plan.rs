@@ -157,21 +157,23 @@ fn assign_all(
     let usual = get(root, &defaults.clone().key("model").0);
     let taken = match (wanted.offer)(None, usual.and_then(bare)) {
         Offer::Model(model) => {
+            let id = model.id.clone();
             assign(defaults, usual, model, models, edits);
-            true
+            Some(id)
         }
         Offer::Unfit(why) => {
             notes.push(format!("the defaults are left out: {why}"));
-            false
+            None
         }
     };
     for agent in roster::agents(root) {
-        match (wanted.offer)(Some(&agent.id), agent.model.as_ref().and_then(bare)) {
-            Offer::Model(model) if agent.model.is_some() => {
+        match (wanted.offer)(Some(&agent.id), agent.model.as_ref().or(usual).and_then(bare)) {
+            // An agent without a model of its own inherits the defaults', if that is the one it is to have.
+            Offer::Model(model) if agent.model.is_some() || taken.as_deref() != Some(&*model.id) => {
                 assign(agent.path(), agent.model.as_ref(), model, models, edits);
             }
             Offer::Model(_) => {}
-            Offer::Unfit(why) => leave_out(&agent, &why, usual.filter(|_| taken), edits, notes),
+            Offer::Unfit(why) => leave_out(&agent, &why, usual.filter(|_| taken.is_some()), edits, notes),
         }
     }
 }

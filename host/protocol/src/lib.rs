@@ -17,6 +17,6 @@ mod watch;
 pub use answer::Answer;
 pub use completion::{CompletionHead, ErrorBody, ErrorDetail, ModelList};
 pub use message::{Message, Role};
-pub use request::{BodyClaims, ChatRequest, RequestError};
+pub use request::{ChatRequest, Claims, RequestError};
 pub use splice::{Block, Splice, Spliced};
 pub use watch::{StreamEnd, StreamWatch};

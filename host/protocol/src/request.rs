@@ -41,7 +41,7 @@ const MAX_KEYS: usize = 1000;
 
 /// What the body itself says of its sender, each overridden by the header of that name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BodyClaims {
+pub struct Claims {
     /// `session_id`.
     pub session_id: Option<String>,
     /// `turn_type`.
@@ -184,12 +184,22 @@ impl ChatRequest {
     }
 
     /// The user's last words: of the last user message that the client's machinery did not write, without what it added to
-    /// them. Empty when there is none. What the machinery wrote is known by its text, which a user can imitate; a policy that
-    /// must not be deceived reads the messages.
+    /// them. Empty when there is none. What OpenClaw's machinery writes is known by its text, which a user can imitate; a policy
+    /// that must not be deceived reads the messages.
     pub fn user_text(&self) -> Cow<'_, str> {
-        let users = self.messages.iter().rev().filter(|m| m.kind == Role::User);
-        let mut texts = users.filter_map(|m| m.content.as_ref()).map(|c| self.string(c));
-        texts.find_map(openclaw::users_words).unwrap_or_default()
+        let users = || self.messages.iter().filter(|m| m.kind == Role::User).filter_map(|m| m.content.as_ref());
+        let mut last = users().rev();
+        if !self.is_openclaws() {
+            return last.next().map(|c| self.string(c)).unwrap_or_default();
+        }
+        let first = users().next();
+        last.find_map(|c| openclaw::users_words(self.string(c), Some(c) == first)).unwrap_or_default()
+    }
+
+    /// Whether the system prompt is marked as OpenClaw marks its own.
+    fn is_openclaws(&self) -> bool {
+        let system = self.messages.iter().find(|m| m.kind == Role::System).and_then(|m| m.content.as_ref());
+        system.is_some_and(|content| openclaw::end_of_stable(&self.body[content.clone()]).is_some())
     }
 
     /// What stays the same of message `index`, as the client wrote it, whenever it is sent again. None when the message is no
@@ -217,13 +227,13 @@ impl ChatRequest {
     }
 
     /// The identity that the body claims.
-    pub fn claims(&self) -> BodyClaims {
+    pub fn claims(&self) -> Claims {
         let claim = |i: usize| {
             let raw = self.raw(self.known.claims[i].as_ref()?);
             Some(if raw.starts_with('"') { content_text(raw).into_owned() } else { raw.to_owned() })
                 .filter(|t| t != "null")
         };
-        BodyClaims {
+        Claims {
             session_id: claim(0),
             turn_type: claim(1),
             session_done: claim(2),
@@ -304,7 +314,7 @@ mod tests {
     fn reads_what_the_host_needs() {
         let request = parse(
             r#" {"model":"m\u002d1", "stream" : true, "stream_options":{"include_usage":true},
-                "messages":[{"role":"system","content":"s"},{"content":[{"type":"text","text":"q1"}],"role":"user"},
+                "messages":[{"role":"system","content":"s <!-- /openclaw:attempt:STABLE -->"},{"content":[{"type":"text","text":"q1"}],"role":"user"},
                 {"role":"user","content":"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>x<<<END_OPENCLAW_INTERNAL_CONTEXT>>>"}],
                 "tools":[{"type":"function","function":{"name":"read"}},{"type":"x"}], "session_id":"s1", "turn_type":null, "session_done":true} "#,
         )
@@ -314,7 +324,10 @@ mod tests {
         assert_eq!(request.message_count(), 3);
         assert_eq!(request.user_text(), "q1");
         assert_eq!([0, 1, 2, 3].map(|i| request.lasting(i).is_some()), [false, true, false, false]);
-        assert_eq!(request.message(0), Some(Message { role: "system".into(), text: "s".into() }));
+        assert_eq!(
+            request.message(0),
+            Some(Message { role: "system".into(), text: "s <!-- /openclaw:attempt:STABLE -->".into() })
+        );
         assert_eq!(request.tool_names(), ["read"]);
         let claims = request.claims();
         assert_eq!(claims.session_id.as_deref(), Some("s1"));

@@ -1,6 +1,6 @@
 use agents::HeaderClaims;
 use axum::http::HeaderMap;
-use protocol::BodyClaims;
+use protocol::Claims;
 
 use crate::error::HttpError;
 
@@ -14,7 +14,7 @@ pub(crate) fn claims(headers: &HeaderMap) -> Result<HeaderClaims, HttpError> {
     let turn_type = one(headers, "x-turn-type")?;
     // That provider knows no turn types, so that its silence says nothing of the turn; MetaClaw's own clients' silence does.
     let silent = turn_type.is_none() && own_session.is_none() && session_id.is_some();
-    let fields = BodyClaims {
+    let fields = Claims {
         session_id,
         turn_type: if silent { Some("main".into()) } else { turn_type },
         session_done: one(headers, "x-session-done")?,

@@ -72,9 +72,10 @@ impl HttpError {
         match self {
             HttpError::Turn(TurnError::Upstream(BackendError::Http(UpstreamError::Rejected {
                 name,
-                status: 401..=403,
+                status,
+                body,
                 ..
-            }))) => Some(name),
+            }))) => refuses_the_host(*status, body).then_some(name),
             _ => None,
         }
     }
@@ -89,6 +90,7 @@ impl HttpError {
         let mut wait = None;
         if let HttpError::Turn(TurnError::Upstream(BackendError::Http(rejected))) = &self
             && let UpstreamError::Rejected { status, body, retry_after, .. } = rejected
+            && self.refused_by().is_none()
         {
             wait = retry_after.as_deref().and_then(|w| HeaderValue::from_str(w).ok());
             if let Some(response) = upstreams_own_words(*status, body) {
@@ -126,7 +128,7 @@ fn turn_shape(error: &TurnError) -> Shape {
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
             UpstreamError::Broken { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_broken"),
             // The host's own key or account is at fault, not the client's, and trying again does not mend it.
-            UpstreamError::Rejected { status: 401..=403, .. } => {
+            UpstreamError::Rejected { status, body, .. } if refuses_the_host(*status, body) => {
                 (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_refused")
             }
             UpstreamError::Rejected { status: 429, .. } => {
@@ -155,6 +157,34 @@ fn turn_shape(error: &TurnError) -> Shape {
             EmbeddedError::Model(_) => (StatusCode::BAD_GATEWAY, UPSTREAM, "model_failed"),
         },
     }
+}
+
+/// Words of providers about the host's key or account, which some send with a 400 or a 429. In lower case.
+const ABOUT_THE_HOST: &[&str] = &[
+    "api key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "authentication",
+    "unauthorized",
+    "billing",
+    "payment",
+    "credit balance",
+    "credits",
+    "insufficient_quota",
+    "insufficient balance",
+    "exceeded your current quota",
+];
+/// How much of an answer is looked at for them.
+const MAX_COMPLAINT: usize = 4 << 10;
+
+/// Whether an upstream refuses the host itself and not the client's request.
+fn refuses_the_host(status: u16, body: &Bytes) -> bool {
+    let complains = || {
+        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_COMPLAINT)]).to_ascii_lowercase();
+        ABOUT_THE_HOST.iter().any(|words| text.contains(words))
+    };
+    matches!(status, 401..=403) || (matches!(status, 400..=499) && complains())
 }
 
 /// A provider's complaint about the client's request is passed on as it is: it says best what is wrong. Credentials and
@@ -196,6 +226,14 @@ mod tests {
             (403, "{}", None, (400, "")),
             (402, "{}", None, (400, "")),
             (451, "{}", None, (400, "")),
+            (400, r#"{"error":{"message":"API key not valid. Please pass a valid API key."}}"#, None, (400, "")),
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota","code":"insufficient_quota"}}"#,
+                Some("7"),
+                (400, ""),
+            ),
+            (429, r#"{"error":{"message":"Rate limit reached"}}"#, Some("7"), (429, "7")),
             (422, "{}", None, (422, "")),
             (408, "{}", None, (504, "")),
             (503, "{}", Some("9"), (502, "9")),

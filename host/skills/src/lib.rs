@@ -10,8 +10,10 @@
 //! A [`SkillTree`] owns the folder and one thread that follows its changes; a [`Library`] is what one agent sees at one
 //! moment, immutable and shared. Reading creates nothing, copies nothing, and follows no link: a file that is not plain
 //! is a [`SkillProblem`], and the rest still load. Front matter is YAML, or what MetaClaw reads as well: plain lines of
-//! `key: value`, in which a value needs no quotes whatever it holds. [`add_skill`] is the only way in, and it cannot leave the tree.
+//! `key: value`, in which a value needs no quotes whatever it holds. [`add_skill`] is an operator's way in; [`AgentFiles`]
+//! is what an agent's policy may read and write. Neither can leave the tree.
 
+mod agent_files;
 mod common_words;
 #[cfg(test)]
 mod demo_tests;
@@ -21,14 +23,17 @@ mod index;
 mod library;
 mod name;
 mod plain_files;
+mod plain_writes;
 mod render;
 mod scan;
 mod skill;
+mod steps;
 mod tree;
 mod watch;
 mod words;
 mod write;
 
+pub use agent_files::{AgentFiles, FileEntry, FileError, FileKind, FileLimits, MAX_READ, Root};
 pub use document::SkillDocument;
 pub use error::{SkillProblem, SkillsError};
 pub use library::{Library, Scored};

@@ -1,16 +1,18 @@
-//! The only way into the tree: checked first, then written whole or not at all.
+//! An operator's way into the tree: checked first, then written whole or not at all.
 
-use std::io::{self, Write};
+use std::io::ErrorKind;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use cap_fs_ext::{FollowSymlinks, OpenOptionsFollowExt};
-use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, OpenOptions, OpenOptionsExt};
 use domain::{AgentId, SkillScope};
 
 use crate::plain_files;
+use crate::plain_writes::{FolderLock, create_folder, create_root, sync, write_whole};
 use crate::scan::{DEFAULT_FOLDER, MAX_FILE_BYTES, SHARED_FOLDER, SKILL_FILE};
 use crate::{Skill, SkillDocument, SkillName, SkillsError};
+
+/// How long adding waits for a policy that is writing in the same folder.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where a skill is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +67,11 @@ pub fn add_skill(
     if let (Shelf::Agent(agent), true) = (shelf, shelf_dir.symlink_metadata(SKILL_FILE).is_ok()) {
         return Err(SkillsError::ShelfIsSkill(agent.clone()));
     }
+    // Without it a policy's next write would take our draft for a leftover. Where folders cannot be locked no policy writes.
+    let _lock = match FolderLock::take(&shelf_dir, PATIENCE) {
+        Err(SkillsError::Io { kind, .. }) if kind != ErrorKind::ResourceBusy => None,
+        taken => Some(taken?),
+    };
     let folder = create_folder(&shelf_dir, skill.name.as_str())?;
     let replaced = plain_files::look(&folder, SKILL_FILE)?.is_some();
     if replaced && !replace {
@@ -85,46 +92,6 @@ impl Shelf {
             Shelf::Agent(AgentId::Named(name)) => name.as_str(),
         }
     }
-}
-
-fn create_root(root: &Path) -> Result<Dir, SkillsError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
-    created.map_err(|e| SkillsError::io("create the skills folder", &e))?;
-    let gone = || SkillsError::io("open the skills folder", &io::ErrorKind::NotFound.into());
-    plain_files::open_root(root)?.ok_or_else(gone)
-}
-
-fn create_folder(dir: &Dir, name: &str) -> Result<Dir, SkillsError> {
-    match dir.create_dir_with(name, DirBuilder::new().mode(0o700)) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(SkillsError::io("create the folder", &e)),
-        _ => plain_files::open_folder(dir, Path::new(name)),
-    }
-}
-
-/// Writes beside the target, then renames over it. A leading dot hides the first from scans.
-fn write_whole(dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), SkillsError> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let draft = format!(".{name}.{}.{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600).follow(FollowSymlinks::No);
-    let written = (|| {
-        let mut file = dir.open_with(&draft, &options)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        dir.rename(&draft, dir, name)
-    })();
-    written.map_err(|e| {
-        // A draft that cannot be removed either is hidden, small, and the next error's business.
-        let _ = dir.remove_file(&draft);
-        SkillsError::io("write the file", &e)
-    })
-}
-
-/// Makes a folder's names durable.
-fn sync(dir: &Dir) -> Result<(), SkillsError> {
-    let synced = dir.open(".").and_then(|handle| handle.sync_all());
-    synced.map_err(|e| SkillsError::io("make the folder durable", &e))
 }
 
 #[cfg(test)]

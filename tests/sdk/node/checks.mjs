@@ -170,8 +170,8 @@ const checks = {
 
   async "the upstream's refusal of the host's key is not the client's fault"() {
     for (const cue of ["status 401", "status 403"]) {
-      const error = await rejected(OpenAI.InternalServerError, say(cue));
-      assert.deepEqual([error.status, error.code], [502, "upstream_credentials"]);
+      const error = await rejected(OpenAI.BadRequestError, say(cue));
+      assert.deepEqual([error.status, error.code], [400, "upstream_refused"]);
       assert.ok(!error.message.includes("says 40"), "the upstream's words about the host's key are not for the client");
     }
   },

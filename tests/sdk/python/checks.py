@@ -177,8 +177,8 @@ def the_upstreams_complaints_keep_their_kind():
 @check
 def the_upstreams_refusal_of_the_hosts_key_is_not_the_clients_fault():
     for cue in ("status 401", "status 403"):
-        error = raises(openai.InternalServerError, lambda: say(cue))
-        equal((error.status_code, error.code), (502, "upstream_credentials"))
+        error = raises(openai.BadRequestError, lambda: say(cue))
+        equal((error.status_code, error.code), (400, "upstream_refused"))
         assert "says 40" not in error.message, "the upstream's words about the host's key are not for the client"
 
 

@@ -169,7 +169,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("trust.*", PublicKey, "", "whose signatures count: a name, and the public key as minisign prints it"),
 
     key("agents.*.mode", MODE, "", "as mode"),
-    key("agents.*.api_key", Secret, "", "the agent's own key: who shows it speaks as this agent and no other"),
+    key("agents.*.client_key", Secret, "", "the agent's own key: who shows it speaks as this agent and no other"),
     key("agents.*.upstream", Text, "", "the upstream that answers"),
     key("agents.*.upstreams", List, "", "the upstreams that a policy may choose from"),
     key("agents.*.model", List, "", "the model that answers; several: the first, and a policy may choose the others"),

@@ -109,7 +109,7 @@ pub(crate) fn run(args: OpenclawArgs, paths: &Paths, json: bool) -> anyhow::Resu
             let wanted = wanted::Wanted::new(paths, &config, &connect)?;
             let mut job = wanted.ask(|wanted| connection.connect(&file, wanted, PLUGIN))?;
             job.notes.extend(wanted.notes());
-            carry_out(job, connect.consent, Direction::Connect, json)
+            carry_out(&connection, job, connect.consent, Direction::Connect, json)
         }
         OpenclawCommand::Disconnect(consent) => match connection.disconnect() {
             Err(OpenclawError::NotConnected(_)) => {
@@ -119,7 +119,7 @@ pub(crate) fn run(args: OpenclawArgs, paths: &Paths, json: bool) -> anyhow::Resu
                 }
                 Ok(())
             }
-            job => carry_out(job?, consent, Direction::Disconnect, json),
+            job => carry_out(&connection, job?, consent, Direction::Disconnect, json),
         },
         OpenclawCommand::Status => status(&connection, args.openclaw_config, paths, json),
     }
@@ -128,7 +128,9 @@ pub(crate) fn run(args: OpenclawArgs, paths: &Paths, json: bool) -> anyhow::Resu
 /// Where OpenClaw is looked for.
 fn hints(named: Option<PathBuf>) -> Hints {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Hints { named, config_path: set("OPENCLAW_CONFIG_PATH"), state_dir: set("OPENCLAW_STATE_DIR"), home: set("HOME") }
+    // OpenClaw takes the first of these for the user's home.
+    let home = set("OPENCLAW_HOME").or_else(|| set("HOME"));
+    Hints { named, config_path: set("OPENCLAW_CONFIG_PATH"), state_dir: set("OPENCLAW_STATE_DIR"), home }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,7 +140,13 @@ enum Direction {
 }
 
 /// Shows a job, asks, and does it.
-fn carry_out(job: Job, consent: Consent, direction: Direction, json: bool) -> anyhow::Result<()> {
+fn carry_out(
+    connection: &Connection,
+    job: Job,
+    consent: Consent,
+    direction: Direction,
+    json: bool,
+) -> anyhow::Result<()> {
     let connects = direction == Direction::Connect;
     let (changes, notes, kept) = (job.changes.clone(), job.notes.clone(), job.kept.clone());
     let (config, backup) = (job.config.clone(), job.backup.clone());
@@ -169,7 +177,7 @@ fn carry_out(job: Job, consent: Consent, direction: Direction, json: bool) -> an
             "kept": kept,
             "notes": notes,
             "dry_run": consent.dry_run,
-            "connected": connects != consent.dry_run,
+            "connected": connection.status(PLUGIN)?.is_some_and(|status| !status.gone),
         }));
     } else if consent.dry_run {
         output::line("\nnothing was changed (--dry-run)");
@@ -199,7 +207,7 @@ fn agreed(json: bool) -> anyhow::Result<bool> {
 
 fn status(connection: &Connection, named: Option<PathBuf>, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let found = ::openclaw::find(&hints(named)).ok().filter(|file| file.exists());
-    let status = connection.status()?;
+    let status = connection.status(PLUGIN)?;
     let running = Running::find(&paths.home, None).ok().map(|running| wanted::address(running.address));
     if json {
         output::json(&match &status {
@@ -211,6 +219,7 @@ fn status(connection: &Connection, named: Option<PathBuf>, paths: &Paths, json: 
                 "default_model": status.default_model,
                 "agents": status.agents.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                 "changed": status.changed,
+                "plugin": status.plugin,
                 "running": running,
             }),
             None => json!({"connected": false, "config": found, "running": running}),
@@ -247,6 +256,9 @@ fn describe(status: &Status, running: Option<&str>) {
     status.agents.iter().for_each(|(agent, model)| output::line(format_args!("agent {agent}: {model}")));
     for key in &status.changed {
         output::note(format_args!("note: `{key}` was changed since"));
+    }
+    if !status.plugin {
+        output::note("note: the plugin's files are missing or another build's: run `metaclaw openclaw connect` again");
     }
     match running {
         None => output::note("note: the host is not running: start it with `metaclaw start`"),

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Place, Wish, value};
+use super::{PLUGIN, Place, Wish, value};
 use crate::Choice;
 
 const PLAIN: &str = include_str!("../../tests/golden/plain.json5");
@@ -174,7 +174,10 @@ fn what_still_speaks_of_us_is_named() {
     file["agents"]["defaults"]["modelPolicy"] = json!({"allow": ["a/*", "metaclaw/gpt-x"]});
     place.write(&file.to_string());
     let notes = place.connection().disconnect().unwrap().notes;
-    assert_eq!(notes, ["`agents.defaults.modelPolicy.allow` still names metaclaw/gpt-x"]);
+    assert_eq!(notes[0], "`agents.defaults.modelPolicy.allow` still names metaclaw/gpt-x");
+    assert!(notes[1].starts_with("the file as it was before the connection stays at "), "{notes:?}");
+    place.disconnect();
+    assert_eq!(std::fs::read_to_string(place.backup()).unwrap(), "{ agents: { defaults: { model: 'a/b' } } }");
 }
 
 #[test]
@@ -238,17 +241,17 @@ fn connecting_again_after_a_user_wrote_the_file_loses_nothing_of_it() {
 #[test]
 fn the_status_says_what_holds() {
     let place = Place::with(PLAIN);
-    assert_eq!(place.connection().status().unwrap(), None);
+    assert_eq!(place.connection().status(PLUGIN).unwrap(), None);
     place.connect();
-    let status = place.connection().status().unwrap().unwrap();
+    let status = place.connection().status(PLUGIN).unwrap().unwrap();
     assert_eq!(status.base_url.as_deref(), Some("http://127.0.0.1:30000/v1"));
     assert_eq!(status.default_model.as_deref(), Some("gpt-x"));
     let agents = [("coder", "gpt-x"), ("research", "reader")].map(|(a, m)| (a.to_owned(), m.to_owned()));
     assert_eq!(status.agents, agents);
     assert!(status.changed.is_empty() && !status.gone);
     place.write(&place.text().replace("metaclaw/reader", "openai/gpt-5.2"));
-    let status = place.connection().status().unwrap().unwrap();
+    let status = place.connection().status(PLUGIN).unwrap().unwrap();
     assert_eq!((status.changed, status.gone), (vec!["agents.research.model".to_owned()], false));
     place.write(PLAIN);
-    assert!(place.connection().status().unwrap().unwrap().gone);
+    assert!(place.connection().status(PLUGIN).unwrap().unwrap().gone);
 }
