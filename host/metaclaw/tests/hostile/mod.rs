@@ -1,4 +1,5 @@
 //! Valid components that cost a compiler far more than a reader.
+#![allow(clippy::cast_possible_truncation, reason = "bytes are made of larger numbers")]
 
 /// One function with so many operations over 2,000 locals, all of them alive to the end: ten bytes each.
 pub(crate) fn live_locals(operations: u32) -> Vec<u8> {

@@ -1,4 +1,5 @@
 //! Mutants of WebAssembly binaries: of their bytes, and of their structure with the lengths kept right.
+#![allow(clippy::cast_possible_truncation, reason = "bytes are made of larger numbers")]
 
 use std::ops::Range;
 

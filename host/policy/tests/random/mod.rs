@@ -1,4 +1,5 @@
 //! Valid modules of random code: it divides by zero, reads out of bounds, calls itself for ever, takes memory, spins.
+#![allow(clippy::cast_possible_truncation, reason = "bytes are made of larger numbers")]
 
 use crate::mutation::{Random, leb};
 
