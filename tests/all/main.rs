@@ -3,6 +3,7 @@
 mod chat;
 mod cli;
 mod embedded;
+mod grants;
 mod identity;
 mod keys;
 mod layering;
@@ -11,6 +12,7 @@ mod openclaw_connect;
 mod openclaw_wire;
 mod policy;
 mod readme;
+mod reload;
 mod sdk;
 mod sessions;
 mod shutdown;

@@ -4,8 +4,13 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use tests::{Home, Host, Upstream, guest};
+
+#[path = "../../host/metaclaw/tests/hostile/mod.rs"]
+#[allow(dead_code, reason = "only one of them is needed here")]
+mod hostile;
 
 const SIGNED: &str = "host/metaclaw/tests/signed";
 const TEAM_A: &str = "RWS2CmvI5orYkZkFjlAVxGmukLvdS4X558D3EeytVD2Esq+eCbGPxt0v";
@@ -96,4 +101,38 @@ async fn an_agent_whose_module_is_not_signed_as_it_must_be_is_not_served() {
         assert!(own.status == 200 || own.code() == "policy_unavailable", "{what}: {}", own.text);
         assert_eq!(host.say("hi").agent("other").send().await.status, 200, "{what}");
     }
+}
+
+/// A file of 13 kB that would take minutes to compile replaces a running agent's module.
+#[tokio::test]
+async fn a_module_that_takes_for_ever_to_compile_holds_up_neither_turns_nor_the_end() {
+    let upstream = Upstream::echo().await;
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("policy.wasm");
+    fs::copy(guest("examples/two-agents/policy"), &module).unwrap();
+    let agents = format!("agents: {{ own: {{ policy: {{ module: \"{}\" }} }} }}\n", module.display());
+    let home = Home::with(&upstream, &agents);
+    let host = home.start_with(&["--dev"]).await;
+    fs::write(&module, hostile::nested_loops(400)).unwrap();
+    let pid = host.pid();
+    let compiler = tests::until("it is being compiled", async || compilers(pid).pop()).await;
+    let began = Instant::now();
+    assert_eq!(source(&host).await, "200 policy", "the module that was there serves on");
+    assert!(host.stop().success());
+    assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
+    assert!(!Path::new(&format!("/proc/{compiler}")).exists(), "the compiler has ended, too");
+}
+
+/// The children of this process that compile.
+fn compilers(parent: u32) -> Vec<String> {
+    let read = |pid: &str, what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    processes
+        .filter(|pid| {
+            let stat = read(pid, "stat");
+            let ours =
+                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&parent.to_string());
+            ours && read(pid, "cmdline").contains("compile-policy")
+        })
+        .collect()
 }

@@ -8,7 +8,10 @@ use tests::{Home, Host, Upstream, guest};
 async fn host(upstream: &Upstream, module: &str, settings: &str, more: &str) -> (Home, Host) {
     let home = Home::with(
         upstream,
-        &format!("agents: {{ own: {{ {more} policy: {{ module: \"{module}\", config: {settings} }} }} }}\n"),
+        // However busy the machine is, it is never the wall clock that ends a call.
+        &format!(
+            "agents: {{ own: {{ {more} policy: {{ module: \"{module}\", config: {settings}, limits: {{ wall: 20s }} }} }} }}\n"
+        ),
     );
     home.skill("_shared", "file-tickets", "Use when filing tickets", "TICKETS");
     let host = home.start_with(&["--dev"]).await;

@@ -14,7 +14,7 @@ pub use upstream::{Reply, Seen, Upstream};
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// The project's root.
@@ -46,14 +46,19 @@ pub fn metaclaw() -> PathBuf {
 
 /// A guest crate as a component, built once a run.
 pub fn guest(crate_dir: &str) -> PathBuf {
-    static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _one_at_a_time = BUILDING.lock().unwrap_or_else(|e| e.into_inner());
+    // Built once: another test may be reading it already.
+    static BUILT: Mutex<Vec<(String, PathBuf)>> = Mutex::new(Vec::new());
+    let mut built = BUILT.lock().unwrap_or_else(|e| e.into_inner());
+    if let Some((_, out)) = built.iter().find(|(known, _)| known == crate_dir) {
+        return out.clone();
+    }
     let dir = root().join(crate_dir);
     let out = target().join("guests").join(format!("{}.wasm", crate_dir.replace('/', "-")));
     std::fs::create_dir_all(out.parent().unwrap()).unwrap();
     let build = ["run", "--release", "--quiet", "-p", "policy-build", "--"];
     let status = at_root(env!("CARGO")).args(build).args([&dir, &out]).status();
     assert!(status.unwrap().success(), "{crate_dir} does not build");
+    built.push((crate_dir.to_owned(), out.clone()));
     out
 }
 

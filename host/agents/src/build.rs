@@ -1,7 +1,9 @@
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use config::{AgentConfig, UnknownAgents};
 use domain::AgentId;
 use policy::{AgentPolicy, Target};
@@ -14,6 +16,7 @@ use crate::backend::Backend;
 use crate::host::Host;
 use crate::injection::Blocks;
 use crate::metrics::Metrics;
+use crate::possessions::Possessions;
 use crate::recorder::Recorder;
 use crate::registry::{Agent, Registry};
 use crate::sessions::Sessions;
@@ -40,6 +43,8 @@ pub struct HostParts {
     pub upstreams: HashMap<String, Backend>,
     /// Skill folders.
     pub skills: Arc<SkillTree>,
+    /// Where they are.
+    pub skills_dir: PathBuf,
     /// The database.
     pub store: Store,
     /// Where things are counted.
@@ -52,9 +57,12 @@ impl Host {
     /// Puts the parts together and starts the recorder. Call within a tokio runtime.
     pub fn new(parts: HostParts) -> Self {
         let store = Arc::new(parts.store);
-        let registry = Registry::new(agent(parts.default), parts.named.into_iter().map(agent), parts.unknown);
+        let possessions = Arc::new(Possessions::new(parts.skills_dir));
+        let registry = registry(parts.default, parts.named, parts.unknown, &possessions);
         Host {
-            registry,
+            registry: ArcSwap::from_pointee(registry),
+            reloads: Mutex::default(),
+            possessions,
             sessions: Sessions::new(parts.idle_timeout, Uuid::new_v4().as_u64_pair().0),
             skills: parts.skills,
             blocks: Blocks::new(),
@@ -68,8 +76,21 @@ impl Host {
     }
 }
 
-fn agent(parts: AgentParts) -> Arc<Agent> {
+/// The agents, each with what is its own.
+pub(crate) fn registry(
+    default: AgentParts,
+    named: Vec<AgentParts>,
+    unknown: UnknownAgents,
+    possessions: &Arc<Possessions>,
+) -> Registry {
+    let agent = |parts| agent(parts, possessions);
+    Registry::new(agent(default), named.into_iter().map(agent), unknown, possessions.clone())
+}
+
+fn agent(parts: AgentParts, possessions: &Possessions) -> Arc<Agent> {
     let target = |t: &config::Target| Target { upstream: t.upstream.as_str().into(), model: t.model.as_str().into() };
     let targets = parts.config.targets.iter().map(target).collect();
-    Arc::new(Agent { id: parts.id, config: parts.config, policy: parts.policy, targets })
+    let values = possessions.values(&parts.id);
+    let files = possessions.files(&parts.id, &parts.config.rl.lora_output);
+    Arc::new(Agent { id: parts.id, config: parts.config, policy: parts.policy, targets, values, files })
 }

@@ -2,9 +2,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use domain::{AgentId, DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
-use policy::{AgentPolicy, CatalogSource, Decided, RouteDecision, TurnSource};
+use policy::{AgentPolicy, CatalogSource, DENIED, Decided, RouteDecision, Selection, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
@@ -18,15 +19,19 @@ use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::injection::Blocks;
 use crate::metrics::{AgentLabels, FailureLabels, Metrics};
 use crate::open_turn::{Ending, OpenTurn};
+use crate::possessions::Possessions;
 use crate::recorder::{Begun, MAX_IN_FLIGHT, Recorder};
 use crate::registry::{Agent, Registry};
+use crate::reload::Reloads;
 use crate::reply::Reply;
 use crate::sessions::{Injected, SessionState, Sessions, lock};
 use crate::views::{CatalogView, TurnView};
 
 /// Everything that a turn passes through, in order. One for the whole process.
 pub struct Host {
-    pub(crate) registry: Registry,
+    pub(crate) registry: ArcSwap<Registry>,
+    pub(crate) reloads: Mutex<Reloads>,
+    pub(crate) possessions: Arc<Possessions>,
     pub(crate) sessions: Sessions,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) blocks: Blocks,
@@ -75,7 +80,7 @@ impl Host {
         let started = SystemTime::now();
         let request = Arc::new(scan(incoming.body).await?);
         let identity = Identity::settle(incoming.owner.as_ref(), &incoming.claims, &request.claims())?;
-        let agent = self.registry.find(&identity.agent)?;
+        let agent = self.registry.load().find(&identity.agent)?;
         if self.closing.is_cancelled() {
             return Err(TurnError::Closing);
         }
@@ -92,6 +97,8 @@ impl Host {
             kind: identity.kind,
             mode: agent.config.mode,
             targets: agent.targets.clone(),
+            files: agent.files.clone(),
+            values: agent.values.clone(),
         };
         let plan = self.plan(&agent, &policy, &state, view).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
@@ -177,8 +184,13 @@ impl Host {
     /// Asks the agent's policy: where to, and with which skills.
     async fn plan(&self, agent: &Agent, policy: &AgentPolicy, state: &Mutex<SessionState>, view: TurnView) -> Plan {
         let kind = view.kind;
+        if policy.keeps_values()
+            && let Err(error) = agent.values.load(&self.store, &agent.id).await
+        {
+            tracing::error!(agent = %agent.id, %error, "what the policy keeps cannot be read");
+        }
         let mut hooks = policy.turn(Arc::new(view) as Arc<dyn TurnSource>);
-        let route = hooks.route().await;
+        let mut route = hooks.route().await;
         self.count_failure(agent, "route", &route);
         let library = self.skills.library(&agent.id);
         let generation = library.generation();
@@ -190,12 +202,18 @@ impl Host {
         if selects {
             let chosen = hooks.select(Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>).await;
             self.count_failure(agent, "select", &chosen);
-            injected = self.blocks.inject(&library, &chosen.value, agent.config.skills.token_budget, state);
+            match &chosen.value {
+                Selection::Skills(names) => {
+                    injected = self.blocks.inject(&library, names, agent.config.skills.token_budget, state);
+                }
+                Selection::Deny => route.value = RouteDecision::Refuse(DENIED.into()),
+            }
             policy = (chosen.digest, chosen.source);
             if route.failure.is_none() {
                 note = self::note(&chosen);
             }
         }
+        agent.values.hand_over(&self.store, &agent.id).await;
         if let Some(injected) = &injected {
             let labels = AgentLabels { agent: agent.id.to_string() };
             self.metrics.skills_injected.get_or_create(&labels).inc_by(injected.skills.len() as u64);
@@ -205,7 +223,7 @@ impl Host {
 
     fn count_failure<T>(&self, agent: &Agent, hook: &'static str, decided: &Decided<T>) {
         if let Some(failure) = &decided.failure {
-            tracing::warn!(agent = %agent.id, hook, %failure, "the agent's policy failed, the built-in decided instead");
+            tracing::warn!(agent = %agent.id, hook, %failure, "the agent's policy failed");
             let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
             self.metrics.policy_failures.get_or_create(&labels).inc();
         }
@@ -215,7 +233,7 @@ impl Host {
     pub async fn end_session(&self, owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<bool, TurnError> {
         let identity = Identity::settle(owner, claims, &Default::default())?;
         let session = identity.session.ok_or(IdentityError::NoSession)?;
-        let agent = self.registry.find(&identity.agent)?;
+        let agent = self.registry.load().find(&identity.agent)?;
         self.sessions.forget(&agent.id, &session);
         let ended = self.recorder.end_session(agent.id.clone(), session).await;
         ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
@@ -276,10 +294,15 @@ async fn scan(body: Bytes) -> Result<ChatRequest, TurnError> {
 }
 
 fn note<T>(decided: &Decided<T>) -> String {
-    match (&decided.failure, decided.source) {
-        (Some(failure), _) => format!("builtin; source=builtin; failed={}", failure.class.as_str()),
-        (None, DecisionSource::Builtin) => "builtin; source=builtin".into(),
-        (None, DecisionSource::Policy) => format!("{}; source=policy", decided.digest.short()),
+    let (who, source) = match decided.source {
+        DecisionSource::Builtin => ("builtin".to_owned(), "builtin"),
+        DecisionSource::Breaker => ("builtin".to_owned(), "breaker"),
+        DecisionSource::Policy => (decided.digest.short(), "policy"),
+        DecisionSource::Previous => (decided.digest.short(), "previous"),
+    };
+    match &decided.failure {
+        Some(failure) => format!("{who}; source={source}; failed={}", failure.class.as_str()),
+        None => format!("{who}; source={source}"),
     }
 }
 

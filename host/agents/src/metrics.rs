@@ -18,6 +18,7 @@ pub struct Metrics {
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
     pub(crate) sessions_ended: Family<EndLabels, Counter>,
     pub(crate) records_dropped: Counter,
+    pub(crate) reloads: Family<ReloadLabels, Counter>,
     pub(crate) in_flight: Gauge,
 }
 
@@ -44,6 +45,11 @@ pub(crate) struct SampleLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AgentLabels {
     pub(crate) agent: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReloadLabels {
+    pub(crate) result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -74,6 +80,7 @@ impl Metrics {
             samples_failed: Family::default(),
             sessions_ended: Family::default(),
             records_dropped: Counter::default(),
+            reloads: Family::default(),
             in_flight: Gauge::default(),
         };
         let m = metrics.clone();
@@ -101,6 +108,7 @@ impl Metrics {
             m.records_dropped,
         );
         registry.register("metaclaw_sessions_ended", "Sessions that ended, by why", m.sessions_ended);
+        registry.register("metaclaw_reloads", "Reloads, by what came of them", m.reloads);
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);
         metrics
     }

@@ -265,6 +265,8 @@ impl Worker {
             usage: usage.unwrap_or_default(),
             skills: begun.skills,
             has_tokens: sample.tokens.is_some(),
+            files: begun.agent.files.clone(),
+            values: begun.agent.values.clone(),
         };
         Some(Candidate { agent: begun.agent, view, sample })
     }

@@ -3,7 +3,10 @@ use std::sync::{Arc, RwLock};
 
 use config::{AgentConfig, UnknownAgents, UnknownRule};
 use domain::AgentId;
-use policy::{AgentPolicy, Target};
+use policy::{AgentPolicy, FileSource, Target};
+
+use crate::possessions::Possessions;
+use crate::values::AgentValues;
 
 /// One agent as the pipeline sees it.
 #[derive(Clone)]
@@ -16,6 +19,10 @@ pub struct Agent {
     pub policy: Result<Arc<AgentPolicy>, Arc<str>>,
     /// Where its turns may go; the first is the configured choice. Not empty.
     pub targets: Arc<[Target]>,
+    /// What its policy keeps.
+    pub(crate) values: Arc<AgentValues>,
+    /// Its folders, for a policy that has the grant.
+    pub(crate) files: Arc<dyn FileSource>,
 }
 
 /// The agents that exist: those that config names, `_default`, and unknown ones that have spoken, up to a cap.
@@ -24,6 +31,7 @@ pub(crate) struct Registry {
     default: Arc<Agent>,
     unknown: UnknownAgents,
     seen: RwLock<HashMap<AgentId, Arc<Agent>>>,
+    possessions: Arc<Possessions>,
 }
 
 /// Why an agent is not served.
@@ -44,12 +52,14 @@ impl Registry {
         default: Arc<Agent>,
         named: impl IntoIterator<Item = Arc<Agent>>,
         unknown: UnknownAgents,
+        possessions: Arc<Possessions>,
     ) -> Self {
         Registry {
             named: named.into_iter().map(|a| (a.id.clone(), a)).collect(),
             default,
             unknown,
             seen: RwLock::default(),
+            possessions,
         }
     }
 
@@ -68,6 +78,15 @@ impl Registry {
         }
     }
 
+    /// The agent of that id, if it is configured or has spoken.
+    pub(crate) fn known(&self, id: &AgentId) -> Option<Arc<Agent>> {
+        if *id == AgentId::Default {
+            return Some(self.default.clone());
+        }
+        let seen = || self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(id).cloned();
+        self.named.get(id).cloned().or_else(seen)
+    }
+
     /// An unknown agent has `_default`'s settings and policy, and everything else of its own.
     fn find_own(&self, id: &AgentId, cap: usize) -> Result<Arc<Agent>, UnknownAgent> {
         let read = self.seen.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -79,7 +98,15 @@ impl Registry {
         if !seen.contains_key(id) && seen.len() >= cap {
             return Err(UnknownAgent::TooMany(id.clone(), cap));
         }
-        let own = || Arc::new(Agent { id: id.clone(), ..Agent::clone(&self.default) });
+        let own = || {
+            let lora = self.default.config.rl.lora_output.with_file_name(id.as_str());
+            Arc::new(Agent {
+                id: id.clone(),
+                values: self.possessions.values(id),
+                files: self.possessions.files(id, &lora),
+                ..Agent::clone(&self.default)
+            })
+        };
         Ok(seen.entry(id.clone()).or_insert_with(own).clone())
     }
 

@@ -101,7 +101,11 @@ impl Ends {
         let Ok(policy) = &agent.policy else { return };
         // The judge is free again before the sample is durable, which takes as long as a disk takes.
         let decided = match judges.acquire().await {
-            Ok(_judge) => policy.filter(Arc::new(view) as Arc<dyn SampleSource>).await,
+            Ok(_judge) => {
+                let decided = policy.filter(Arc::new(view) as Arc<dyn SampleSource>).await;
+                agent.values.hand_over(&self.store, &agent.id).await;
+                decided
+            }
             Err(_) => {
                 tracing::warn!(agent = %agent.id, turn = %sample.turn, "a turn is not learned from: the host closes");
                 return self.failed(&agent.id);

@@ -46,6 +46,7 @@ impl Host {
     pub fn models(&self) -> Vec<(String, String)> {
         let mut models: Vec<_> = self
             .registry
+            .load()
             .all()
             .iter()
             .flat_map(|a| a.targets.iter())

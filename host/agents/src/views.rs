@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use domain::{AgentId, Mode, SessionId, TurnKind, Usage};
-use policy::{CatalogSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource};
+use policy::{CatalogSource, FileSource, KvSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource};
 use protocol::ChatRequest;
 use skills::{Library, Skill};
+
+use crate::values::AgentValues;
 
 pub(crate) struct TurnView {
     pub(crate) request: Arc<ChatRequest>,
@@ -16,6 +18,8 @@ pub(crate) struct TurnView {
     pub(crate) kind: TurnKind,
     pub(crate) mode: Mode,
     pub(crate) targets: Arc<[Target]>,
+    pub(crate) files: Arc<dyn FileSource>,
+    pub(crate) values: Arc<AgentValues>,
 }
 
 pub(crate) struct CatalogView(pub(crate) Arc<Library>);
@@ -30,6 +34,8 @@ pub(crate) struct SampleView {
     pub(crate) usage: Usage,
     pub(crate) skills: Vec<String>,
     pub(crate) has_tokens: bool,
+    pub(crate) files: Arc<dyn FileSource>,
+    pub(crate) values: Arc<AgentValues>,
 }
 
 impl TurnSource for TurnView {
@@ -80,6 +86,14 @@ impl TurnSource for TurnView {
 
     fn targets(&self) -> &[Target] {
         &self.targets
+    }
+
+    fn files(&self) -> Option<Arc<dyn FileSource>> {
+        Some(self.files.clone())
+    }
+
+    fn kv(&self) -> Option<Arc<dyn KvSource>> {
+        self.values.get().map(|values| values as Arc<dyn KvSource>)
     }
 }
 
@@ -157,5 +171,13 @@ impl SampleSource for SampleView {
 
     fn has_tokens(&self) -> bool {
         self.has_tokens
+    }
+
+    fn files(&self) -> Option<Arc<dyn FileSource>> {
+        Some(self.files.clone())
+    }
+
+    fn kv(&self) -> Option<Arc<dyn KvSource>> {
+        self.values.get().map(|values| values as Arc<dyn KvSource>)
     }
 }

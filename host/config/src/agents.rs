@@ -13,7 +13,7 @@ use crate::load::{Config, Reader, UnknownRule};
 use crate::setting::unknown;
 use crate::upstreams::{DEFAULT, UpstreamConfig};
 
-pub use policy::{FilterFailure, ModuleRef, PolicyConfig, PolicyHooks};
+pub use policy::{ModuleRef, PolicyConfig, PolicyHooks};
 
 /// One agent's settings, complete.
 #[derive(Clone, Debug)]

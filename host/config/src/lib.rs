@@ -33,7 +33,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use agents::{AgentConfig, FilterFailure, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
+pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
 pub use edit::{set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};

@@ -4,6 +4,7 @@
 //! separator, a [`Secret`] cannot print itself, a [`ByteSize`] is never negative.
 
 mod digest;
+mod grants;
 mod ids;
 mod limits;
 mod sample;
@@ -13,8 +14,9 @@ mod size;
 mod turn;
 
 pub use digest::{Digest, InvalidDigest};
+pub use grants::{FileGrant, PolicyGrants};
 pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnId};
-pub use limits::PolicyLimits;
+pub use limits::{BreakerLimits, FailureRules, Fallback, PolicyLimits};
 pub use sample::{Sample, SampleState, TokenTrace, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};

@@ -21,6 +21,60 @@ pub struct PolicyLimits {
     pub queue: Duration,
 }
 
+/// What happens when an agent's own module does not decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// The built-in policy decides.
+    Builtin,
+    /// The version of the module that served before a reload decides; without one, the built-in.
+    Previous,
+    /// The turn is refused, in an ordinary answer.
+    Deny,
+    /// No skills, or no sample.
+    Drop,
+}
+
+/// The fallback of each hook. `route` is never `Drop`, `filter` never `Deny`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureRules {
+    /// When `route` fails.
+    pub route: Fallback,
+    /// When `select` fails.
+    pub select: Fallback,
+    /// When `filter` fails. What an agent's filter has not passed is not learned from, unless its operator says so.
+    pub filter: Fallback,
+}
+
+/// When a module that keeps failing is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerLimits {
+    /// So many failures within `window`; 0: it is asked every time.
+    pub failures: u32,
+    /// See `failures`.
+    pub window: Duration,
+    /// How long it is left alone at first. Then one call tries it; each that fails doubles the time.
+    pub backoff: Duration,
+    /// The longest that it is left alone.
+    pub longest: Duration,
+}
+
+impl Default for FailureRules {
+    fn default() -> Self {
+        FailureRules { route: Fallback::Builtin, select: Fallback::Builtin, filter: Fallback::Drop }
+    }
+}
+
+impl Default for BreakerLimits {
+    fn default() -> Self {
+        BreakerLimits {
+            failures: 5,
+            window: Duration::from_secs(30),
+            backoff: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+        }
+    }
+}
+
 impl Default for PolicyLimits {
     fn default() -> Self {
         PolicyLimits {

@@ -38,6 +38,10 @@ pub enum DecisionSource {
     Policy,
     /// The built-in module, because the agent has none for this hook or its own failed.
     Builtin,
+    /// The version of the agent's module that served before a reload, because the present one failed.
+    Previous,
+    /// Whoever stands in for a module that failed so often that it is not asked for a while.
+    Breaker,
 }
 
 /// Tokens as the upstream counted them.

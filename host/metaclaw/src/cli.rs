@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Stop(HostArgs),
     /// Say whether a host is running, and how it is
     Status(HostArgs),
+    /// Let the running host read its configuration and modules anew, now
+    Reload(HostArgs),
     /// List, add, show or remove agents
     Agents(AgentsArgs),
     /// List, show, add or check skills

@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 mod modules;
 mod output;
+mod reloading;
 mod running;
 mod wiring;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use agents::{AgentParts, Backend, Embedded};
 use config::{AgentConfig, Config, ModuleRef, UpstreamConfig, UpstreamKind};
 use domain::AgentId;
-use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions};
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
 
@@ -16,7 +16,7 @@ use crate::modules;
 
 /// Everything that can be made without the runtime.
 pub(crate) struct Parts {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) upstreams: HashMap<String, Backend>,
     pub(crate) default: AgentParts,
@@ -27,13 +27,13 @@ pub(crate) struct Parts {
 
 /// Makes the parts.
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
-    let engine =
-        Engine::new(EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() })?;
+    let options = EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() };
+    let engine = Arc::new(Engine::new(options)?);
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
     let upstreams = upstreams(config)?;
     let mut problems = Vec::new();
     let mut agent = |id: &AgentId, config: &Arc<AgentConfig>| {
-        let policy = agent_policy(&engine, config).map_err(|error| {
+        let policy = agent_policy(&engine, config, None).map_err(|error| {
             problems.push(format!("agent `{id}` is not served: {error:#}"));
             format!("{error:#}").into()
         });
@@ -44,23 +44,37 @@ pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     Ok(Parts { engine, skills, upstreams, default, named, problems })
 }
 
-/// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one.
-fn agent_policy(engine: &Engine, config: &AgentConfig) -> anyhow::Result<Arc<AgentPolicy>> {
+/// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one. `serving` is the
+/// agent's policy until now: it stays when nothing has changed.
+pub(crate) fn agent_policy(
+    engine: &Engine,
+    config: &AgentConfig,
+    serving: Option<&Arc<AgentPolicy>>,
+) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
-    let load = |module: &Option<ModuleRef>| {
-        module.as_ref().map(|m| modules::load(engine, m, &settings.config_json)).transpose()
-    };
+    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| modules::load(engine, m, settings)).transpose();
     engine.check_builtin_config(&settings.builtin_json)?;
     let parts = AgentPolicyParts {
-        route: load(&settings.hooks.route)?,
-        select: load(&settings.hooks.select)?,
-        filter: load(&settings.hooks.filter)?,
-        config: settings.config_json.as_str().into(),
+        modules: HookModules {
+            route: load(&settings.hooks.route)?,
+            select: load(&settings.hooks.select)?,
+            filter: load(&settings.hooks.filter)?,
+            config: settings.config_json.as_str().into(),
+        },
+        previous: None,
         builtin_config: settings.builtin_json.as_str().into(),
-        builtin_filters_after_failure: settings.on_filter_failure == config::FilterFailure::Builtin,
+        on_failure: settings.on_failure,
+        breaker: settings.breaker,
         limits: settings.limits,
+        grants: settings.grants,
     };
-    Ok(Arc::new(AgentPolicy::new(engine, parts)))
+    Ok(match serving {
+        Some(serving) => {
+            let renewed = serving.renewed(engine, parts);
+            if renewed.is(serving) { serving.clone() } else { Arc::new(renewed) }
+        }
+        None => Arc::new(AgentPolicy::new(engine, parts)),
+    })
 }
 
 fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {

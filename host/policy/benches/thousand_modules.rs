@@ -12,8 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use policy::{
-    AgentPolicy, AgentPolicyParts, Cache, CacheLimits, ChildCompiler, Compile, CompileLimits, Engine, EngineOptions,
-    run_compiler,
+    AgentPolicy, Cache, CacheLimits, ChildCompiler, Compile, CompileLimits, Engine, EngineOptions, run_compiler,
 };
 
 const COMPILE: &str = "compile-policy";
@@ -72,7 +71,10 @@ fn host(home: &Path, count: u32) {
     println!("  resident when loaded: {} MB, {} open files", resident(), open_files());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let began = Instant::now();
-    let agents: Vec<_> = modules.iter().map(|module| policy(&engine, module)).collect();
+    let agents: Vec<_> = modules
+        .iter()
+        .map(|module| AgentPolicy::new(&engine, support::parts(module, "{}", support::patient())))
+        .collect();
     runtime.block_on(async {
         for agent in &agents {
             let mut call = agent.turn(support::turn("model-b", "words"));
@@ -82,20 +84,6 @@ fn host(home: &Path, count: u32) {
         }
     });
     println!("  one turn each: {:.2?}; resident after: {} MB", began.elapsed(), resident());
-}
-
-fn policy(engine: &Engine, module: &Arc<policy::Module>) -> AgentPolicy {
-    let some = || Some(module.clone());
-    let parts = AgentPolicyParts {
-        builtin_config: "{}".into(),
-        builtin_filters_after_failure: true,
-        route: some(),
-        select: some(),
-        filter: None,
-        config: "{}".into(),
-        limits: support::patient(),
-    };
-    AgentPolicy::new(engine, parts)
 }
 
 fn open_files() -> usize {

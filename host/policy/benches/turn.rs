@@ -36,7 +36,7 @@ fn main() {
     measure(&runtime, "a turn: route, then select", || async {
         let mut call = policy.turn(turn.clone());
         assert!(call.route().await.failure.is_none());
-        assert_eq!(call.select(catalog.clone()).await.value.len(), 6);
+        assert_eq!(call.select(catalog.clone()).await.value.skills().len(), 6);
     });
     let before = process_cpu_microseconds();
     runtime.block_on(async {

@@ -1,15 +1,17 @@
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use domain::{DecisionSource, PolicyLimits, Verdict};
+use domain::{DecisionSource, Digest, Fallback, Verdict};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use crate::breaker::Breaker;
 use crate::call::{CallLimits, Filter, Hook, Live, Places, Route, Select};
-use crate::decision::{Decided, Failure, FailureClass, RouteDecision};
+use crate::decision::{Decided, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::{Engine, Machine};
 use crate::module::Module;
+use crate::parts::{AgentPolicyParts, HookModules};
 use crate::source::{CatalogSource, SampleSource, TurnSource};
 use crate::state::Subject;
 
@@ -17,30 +19,12 @@ use crate::state::Subject;
 #[derive(Clone)]
 pub struct AgentPolicy(Arc<Parts>);
 
-/// What an [`AgentPolicy`] is made of.
-#[derive(Clone, Debug)]
-pub struct AgentPolicyParts {
-    /// The module for `route`. With none, or one that has no such hook, the built-in decides.
-    pub route: Option<Arc<Module>>,
-    /// The module for `select`, likewise.
-    pub select: Option<Arc<Module>>,
-    /// The module for `filter`, likewise.
-    pub filter: Option<Arc<Module>>,
-    /// The settings of all these modules: the JSON object with which they were loaded.
-    pub config: Arc<str>,
-    /// The settings of the built-in policy, where it decides for this agent: a JSON object that it has accepted.
-    pub builtin_config: Arc<str>,
-    /// Whether the built-in judges a sample when the agent's own module has failed. Otherwise the sample is left out: what
-    /// an agent's filter has not passed is not learned from.
-    pub builtin_filters_after_failure: bool,
-    /// What a call may use.
-    pub limits: PolicyLimits,
-}
-
 struct Parts {
     machine: Arc<Machine>,
     builtin: Arc<Module>,
     own: AgentPolicyParts,
+    /// One for each different module among the three hooks'.
+    breakers: Vec<(Digest, Arc<Breaker>)>,
     turns: Arc<Semaphore>,
     /// Samples have places of their own: nobody waits for their verdict, and turns must not cost a sample its judge.
     samples: Arc<Semaphore>,
@@ -69,18 +53,71 @@ impl AgentPolicy {
     /// Puts an agent's modules together.
     pub fn new(engine: &Engine, parts: AgentPolicyParts) -> Self {
         let turns = usize::try_from(parts.limits.concurrency.max(1)).unwrap_or(Semaphore::MAX_PERMITS);
+        let own = AgentPolicyParts {
+            modules: parts.modules.existing(),
+            previous: parts.previous.map(HookModules::existing),
+            ..parts
+        };
+        let modules = [&own.modules.route, &own.modules.select, &own.modules.filter];
+        let mut breakers: Vec<(Digest, Arc<Breaker>)> = Vec::with_capacity(modules.len());
+        for digest in modules.into_iter().flatten().map(|m| m.digest()) {
+            if breakers.iter().all(|(known, _)| *known != digest) {
+                breakers.push((digest, Breaker::new(own.breaker)));
+            }
+        }
         AgentPolicy(Arc::new(Parts {
             machine: engine.machine().clone(),
             builtin: engine.builtin(),
-            own: AgentPolicyParts {
-                route: parts.route.filter(|m| m.hooks().route),
-                select: parts.select.filter(|m| m.hooks().select),
-                filter: parts.filter.filter(|m| m.hooks().filter),
-                ..parts
-            },
+            own,
+            breakers,
             turns: Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))),
             samples: Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))),
         }))
+    }
+
+    /// This agent's policy after a reload that came to `parts`, their `previous` left out: the same one, with its breakers and
+    /// places, when nothing has changed; otherwise a new one, which remembers the modules of this one.
+    pub fn renewed(&self, engine: &Engine, parts: AgentPolicyParts) -> Self {
+        let own = &self.0.own;
+        let modules = parts.modules.clone().existing();
+        let same_modules = modules.is_same_as(&own.modules);
+        let same = same_modules
+            && own.builtin_config == parts.builtin_config
+            && own.on_failure == parts.on_failure
+            && own.breaker == parts.breaker
+            && own.limits == parts.limits
+            && own.grants == parts.grants;
+        if same {
+            return self.clone();
+        }
+        let previous = if same_modules { own.previous.clone() } else { Some(own.modules.clone()) };
+        AgentPolicy::new(engine, AgentPolicyParts { previous, ..parts })
+    }
+
+    /// Whether both are one and the same: clones of one policy, that no reload has changed.
+    pub fn is(&self, other: &AgentPolicy) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The modules that decide.
+    pub fn modules(&self) -> &HookModules {
+        &self.0.own.modules
+    }
+
+    /// Whether a module may keep values, which must then be there when it is asked.
+    pub fn keeps_values(&self) -> bool {
+        let own = &self.0.own;
+        own.grants.kv.is_some()
+            && [&own.modules, own.previous.as_ref().unwrap_or(&own.modules)]
+                .iter()
+                .flat_map(|m| [&m.route, &m.select, &m.filter])
+                .flatten()
+                .any(|module| module.asks().kv)
+    }
+
+    /// Whether a module of this agent's has failed so often that it is not asked at the moment.
+    pub fn is_breaker_open(&self) -> bool {
+        self.0.breakers.iter().any(|(_, breaker)| breaker.is_open())
     }
 
     /// Begins a turn. Nothing runs yet.
@@ -90,23 +127,21 @@ impl AgentPolicy {
 
     /// Asks whether a finished turn becomes a sample. Needs a tokio runtime with its timer.
     ///
-    /// If neither the agent's module nor the built-in one can say, it does not.
+    /// If nobody can say, it does not.
     pub async fn filter(&self, sample: Arc<dyn SampleSource>) -> Decided<Verdict> {
         let limits = &self.0.own.limits;
         let clock = Clock { cpu: limits.filter_cpu, wall: limits.filter_wall };
-        let last_resort = || Verdict::Drop { reason: "no policy could judge the sample".into() };
-        let falls_back = self.0.own.builtin_filters_after_failure;
         let subject = &Subject::Sample(sample);
         let places = self.admit(Some(&self.0.samples), SAMPLE_PATIENCE).await.ok();
-        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut None, places, falls_back };
-        call.decide::<Filter>(self.0.own.filter.as_ref(), last_resort).await
+        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut None, places };
+        call.decide::<Filter>(|modules| modules.filter.as_ref(), self.0.own.on_failure.filter).await
     }
 }
 
 impl TurnCall {
     /// Asks which of the targets answers, or that none does. Needs a tokio runtime with its timer.
     ///
-    /// If neither the agent's module nor the built-in one can say, it is the first target.
+    /// If nobody can say, it is the first target.
     pub async fn route(&mut self) -> Decided<RouteDecision> {
         let policy = &self.policy;
         let call = Call {
@@ -116,15 +151,14 @@ impl TurnCall {
             catalog: None,
             kept: &mut self.kept,
             places: None,
-            falls_back: true,
         };
-        call.decide::<Route>(policy.0.own.route.as_ref(), || RouteDecision::To(0)).await
+        call.decide::<Route>(|modules| modules.route.as_ref(), policy.0.own.on_failure.route).await
     }
 
-    /// Asks for the names of the skills that the prompt gets, in this order. Needs a tokio runtime with its timer.
+    /// Asks for the skills that the prompt gets. Needs a tokio runtime with its timer.
     ///
-    /// If neither the agent's module nor the built-in one can say, there are none.
-    pub async fn select(mut self, catalog: Arc<dyn CatalogSource>) -> Decided<Vec<String>> {
+    /// If nobody can say, there are none.
+    pub async fn select(mut self, catalog: Arc<dyn CatalogSource>) -> Decided<Selection> {
         let policy = &self.policy;
         let call = Call {
             policy,
@@ -133,13 +167,12 @@ impl TurnCall {
             catalog: Some(catalog),
             kept: &mut self.kept,
             places: None,
-            falls_back: true,
         };
-        call.decide::<Select>(policy.0.own.select.as_ref(), Vec::new).await
+        call.decide::<Select>(|modules| modules.select.as_ref(), policy.0.own.on_failure.select).await
     }
 }
 
-/// One question, which may be put to two modules.
+/// One question, which may be put to several modules in turn.
 struct Call<'a> {
     policy: &'a AgentPolicy,
     clock: Clock,
@@ -149,29 +182,44 @@ struct Call<'a> {
     kept: &'a mut Option<Live>,
     /// The place for the first attempt, when it was waited for before.
     places: Option<Places>,
-    /// Whether the built-in is asked when the agent's own module has failed.
-    falls_back: bool,
 }
 
 impl Call<'_> {
-    /// The agent's own module decides; else the built-in one; else the host.
+    /// The agent's own module decides; if it does not, whoever `rule` says; if nobody can, the host.
     async fn decide<H: Hook>(
         mut self,
-        own: Option<&Arc<Module>>,
-        last_resort: impl FnOnce() -> H::Decision,
+        of: impl Fn(&HookModules) -> Option<&Arc<Module>>,
+        rule: Fallback,
     ) -> Decided<H::Decision> {
         let parts = &self.policy.0;
         let builtin = parts.builtin.digest();
-        let mut failure = None;
-        if let Some(module) = own {
-            let source = if module.digest() == builtin { DecisionSource::Builtin } else { DecisionSource::Policy };
-            match self.attempt::<H>(module, &parts.own.config, true).await {
-                Ok(value) => return Decided { value, source, digest: module.digest(), failure: None },
-                Err(reason) if !self.falls_back => {
-                    let failure = Some(reason);
-                    return Decided { value: last_resort(), source: DecisionSource::Builtin, digest: builtin, failure };
+        let (mut failure, mut source) = (None, DecisionSource::Builtin);
+        if let Some(module) = of(&parts.own.modules) {
+            match self.ask_own::<H>(module).await {
+                Ok(value) => {
+                    let own = module.digest() != builtin;
+                    let source = if own { DecisionSource::Policy } else { DecisionSource::Builtin };
+                    return Decided { value, source, digest: module.digest(), failure: None };
                 }
-                Err(reason) => failure = Some(reason),
+                Err(reason) => {
+                    if reason.class == FailureClass::Breaker {
+                        source = DecisionSource::Breaker;
+                    }
+                    failure = Some(reason);
+                }
+            }
+            let previous = parts.own.previous.as_ref().filter(|_| rule == Fallback::Previous);
+            if matches!(rule, Fallback::Deny | Fallback::Drop) {
+                return Decided { value: H::without(rule), source, digest: builtin, failure };
+            }
+            if let Some((module, settings)) = previous.and_then(|p| Some((of(p)?, &p.config))) {
+                match self.attempt::<H>(module, settings, true).await {
+                    Ok(value) => {
+                        let source = DecisionSource::Previous;
+                        return Decided { value, source, digest: module.digest(), failure };
+                    }
+                    Err(reason) => tracing::warn!(%reason, "the previous version of the policy failed too"),
+                }
             }
         }
         let value = match self.attempt::<H>(&parts.builtin, &parts.own.builtin_config, false).await {
@@ -179,10 +227,35 @@ impl Call<'_> {
             Err(reason) => {
                 tracing::error!(%reason, "the built-in policy failed; the host decides");
                 failure.get_or_insert(reason);
-                last_resort()
+                H::without(Fallback::Drop)
             }
         };
-        Decided { value, source: DecisionSource::Builtin, digest: builtin, failure }
+        Decided { value, source, digest: builtin, failure }
+    }
+
+    /// Asks the agent's own module, unless it has failed too often lately.
+    async fn ask_own<H: Hook>(&mut self, module: &Arc<Module>) -> Result<H::Decision, Failure> {
+        let parts = &self.policy.0;
+        let agent = self.subject.agent().map(tracing::field::display);
+        let breaker = parts.breakers.iter().find(|(digest, _)| *digest == module.digest()).map(|(_, breaker)| breaker);
+        let ticket = match breaker {
+            Some(breaker) => Some(breaker.admit(Instant::now()).ok_or_else(|| {
+                Failure::new(FailureClass::Breaker, "the module failed too often and is left alone for a while")
+            })?),
+            None => None,
+        };
+        let answer = self.attempt::<H>(module, &parts.own.modules.config, true).await;
+        match (&answer, ticket) {
+            (Ok(_), Some(ticket)) => ticket.succeeded(),
+            (Err(failure), Some(ticket)) if failure.class.is_the_modules_fault() => {
+                if let Some(pause) = ticket.failed(Instant::now()) {
+                    let digest = module.digest().short();
+                    tracing::warn!(agent, %digest, ?pause, %failure, "a policy keeps failing and is left alone for a while");
+                }
+            }
+            _ => {}
+        }
+        answer
     }
 
     /// Asks one module, in the turn's instance of it or in a new one. An instance that has failed is dropped.
@@ -205,7 +278,8 @@ impl Call<'_> {
                         Some(places) => places,
                         None => self.policy.admit(of_agent, parts.own.limits.queue).await?,
                     };
-                    let limits = CallLimits { cpu, memory: parts.own.limits.memory.0 };
+                    let grants = module.asks().given(&parts.own.grants);
+                    let limits = CallLimits { cpu, memory: parts.own.limits.memory.0, grants };
                     Live::start(&parts.machine, module, settings, self.subject.clone(), limits, places).await?
                 }
             };

@@ -1,4 +1,4 @@
-//! What `wasmtime` makes of `wit/0.1.0`: the functions that guests import, as traits for [`State`](crate::state::State)
+//! What `wasmtime` makes of `wit/0.1.1`: the functions that guests import, as traits for [`State`](crate::state::State)
 //! to implement, and those that they export. Hooks are optional, so each hook's exports are looked up on their own and
 //! the binding of the whole world is not used.
 #![allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
@@ -11,10 +11,11 @@ pub enum CatalogHandle {}
 pub enum SampleHandle {}
 
 wasmtime::component::bindgen!({
-    path: "../../wit/0.1.0",
+    path: "../../wit/0.1.1",
     world: "policy",
-    imports: { default: trappable },
+    imports: { "metaclaw:policy/files": async | trappable, default: trappable },
     exports: {
+        "metaclaw:policy/lifecycle": async,
         "metaclaw:policy/routing": async,
         "metaclaw:policy/skill-selection": async,
         "metaclaw:policy/sample-filter": async,

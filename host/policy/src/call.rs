@@ -4,16 +4,16 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Verdict;
+use domain::{Fallback, PolicyGrants, Verdict};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{Instance, Resource};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
 use crate::bindings::metaclaw::policy::types;
-use crate::decision::{Failure, FailureClass, RouteDecision};
+use crate::decision::{DENIED, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::Machine;
 use crate::module::Module;
-use crate::source::CatalogSource;
+use crate::source::{CatalogSource, KvChanges};
 use crate::state::{CpuMeter, LogBudget, MemoryLimit, State, Stopped, Subject};
 use crate::ticker::Running;
 
@@ -36,6 +36,8 @@ pub(crate) struct CallLimits {
     pub(crate) cpu: Duration,
     /// In bytes, all memories together.
     pub(crate) memory: u64,
+    /// What the guest may do beside deciding.
+    pub(crate) grants: PolicyGrants,
 }
 
 /// An instance, for the hooks of one turn. Once a call has failed it must not be used again.
@@ -58,6 +60,8 @@ pub(crate) struct Places {
 /// A hook: how a module is asked, and how its answer is checked.
 pub(crate) trait Hook {
     type Decision;
+    /// What holds when nobody has decided, or when the failure rule says [`Fallback::Deny`].
+    fn without(rule: Fallback) -> Self::Decision;
     /// Asks and checks. The limits are armed already.
     fn ask(live: &mut Live) -> impl Future<Output = Result<Self::Decision, Failure>> + Send;
 }
@@ -71,10 +75,12 @@ pub(crate) fn new_store(
     machine: &Machine,
     settings: Arc<str>,
     subject: Subject,
-    memory: u64,
+    limits: CallLimits,
     cpu: CpuMeter,
 ) -> Store<State> {
-    let state = State { settings, subject, catalog: None, memory: MemoryLimit::new(memory), cpu, log: LogBudget::FULL };
+    let CallLimits { memory, grants, .. } = limits;
+    let (memory, log) = (MemoryLimit::new(memory), LogBudget::of(grants.log));
+    let state = State { settings, subject, catalog: None, memory, cpu, log, grants, staged: KvChanges::new() };
     let mut store = Store::new(&machine.wasm, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
@@ -95,7 +101,7 @@ impl Live {
     ) -> Result<Self, Failure> {
         let _running = run(machine)?;
         let meter = CpuMeter::yielding(machine.clone());
-        let mut store = new_store(machine, settings.clone(), subject, limits.memory, meter);
+        let mut store = new_store(machine, settings.clone(), subject, limits, meter);
         arm(&mut store, limits.cpu);
         let instance = module.pre.instantiate_async(&mut store).await;
         store.data().cpu.leave_lane();
@@ -111,14 +117,28 @@ impl Live {
         if !std::mem::take(&mut self.armed) {
             arm(&mut self.store, cpu);
         }
-        let decision = H::ask(self).await;
+        let decision = H::ask(self).await.and_then(|decision| self.keep(decision));
         let state = self.store.data();
         state.cpu.leave_lane();
-        if state.log.cut > 0 {
+        if state.log.cut > 0 && state.grants.log.is_some() {
             let agent = state.subject.agent().map(tracing::field::display);
             tracing::warn!(target: "policy::guest", agent, bytes = state.log.cut, "the policy's log was cut off");
         }
         decision
+    }
+
+    /// Applies what the call has written to `kv`, now that it has succeeded.
+    fn keep<T>(&mut self, decision: T) -> Result<T, Failure> {
+        let state = self.store.data_mut();
+        let changes = std::mem::take(&mut state.staged);
+        let most = state.grants.kv.map_or(0, |size| usize::try_from(size.0).unwrap_or(usize::MAX));
+        match state.kv_source().filter(|_| !changes.is_empty()) {
+            // Another call of this agent's may have written meanwhile.
+            Some(kv) if !kv.apply(changes, most) => {
+                Err(Failure::new(FailureClass::PolicyError, "what calls wrote to `kv` at once exceeds its size"))
+            }
+            _ => Ok(decision),
+        }
     }
 
     /// Whether this is an instance of `module` that has these settings.
@@ -138,6 +158,10 @@ impl Live {
 
 impl Hook for Route {
     type Decision = RouteDecision;
+
+    fn without(rule: Fallback) -> RouteDecision {
+        if rule == Fallback::Deny { RouteDecision::Refuse(DENIED.into()) } else { RouteDecision::To(0) }
+    }
 
     async fn ask(live: &mut Live) -> Result<RouteDecision, Failure> {
         let guest = lookup(live.module.routing.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
@@ -161,9 +185,13 @@ impl Hook for Route {
 }
 
 impl Hook for Select {
-    type Decision = Vec<String>;
+    type Decision = Selection;
 
-    async fn ask(live: &mut Live) -> Result<Vec<String>, Failure> {
+    fn without(rule: Fallback) -> Selection {
+        if rule == Fallback::Deny { Selection::Deny } else { Selection::Skills(Vec::new()) }
+    }
+
+    async fn ask(live: &mut Live) -> Result<Selection, Failure> {
         let guest = lookup(live.module.selection.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
         let (turn, catalog) = (Resource::new_borrow(0), Resource::new_borrow(0));
         let answer = guest.call_select(&mut live.store, turn, catalog).await;
@@ -180,12 +208,16 @@ impl Hook for Select {
                 return Err(bad(&format!("it selected the skill {name:?}, which the catalog does not have")));
             }
         }
-        Ok(names)
+        Ok(Selection::Skills(names))
     }
 }
 
 impl Hook for Filter {
     type Decision = Verdict;
+
+    fn without(_rule: Fallback) -> Verdict {
+        Verdict::Drop { reason: "no policy could judge the sample".into() }
+    }
 
     async fn ask(live: &mut Live) -> Result<Verdict, Failure> {
         let guest = lookup(live.module.filter.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
@@ -219,7 +251,7 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &State, otherwise: Failur
 /// Allows this much from now on.
 fn arm(store: &mut Store<State>, cpu: Duration) {
     let state = store.data_mut();
-    state.log = LogBudget::FULL;
+    state.log = LogBudget::of(state.grants.log);
     let first = state.cpu.arm(cpu);
     store.set_epoch_deadline(first);
 }

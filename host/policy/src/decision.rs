@@ -24,6 +24,28 @@ pub enum RouteDecision {
     Refuse(String),
 }
 
+/// What the prompt gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// These skills, in this order; names that the catalog has, each once.
+    Skills(Vec<String>),
+    /// Nothing: the module failed, and the operator wants the turn refused then.
+    Deny,
+}
+
+impl Selection {
+    /// The names; none when the turn is denied.
+    pub fn skills(&self) -> &[String] {
+        match self {
+            Selection::Skills(names) => names,
+            Selection::Deny => &[],
+        }
+    }
+}
+
+/// The words of a refusal that a failure rule makes.
+pub const DENIED: &str = "This agent's policy cannot decide at the moment, so nothing was asked of a model.";
+
 /// How a module failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -54,11 +76,13 @@ pub enum FailureClass {
     BadOutput,
     /// It answered with a `problem`.
     PolicyError,
+    /// It was not asked, because it failed too often before.
+    Breaker,
 }
 
 impl FailureClass {
     /// Every class, for those who count them.
-    pub const ALL: [FailureClass; 9] = [
+    pub const ALL: [FailureClass; 10] = [
         FailureClass::Link,
         FailureClass::Trap,
         FailureClass::Cpu,
@@ -68,7 +92,13 @@ impl FailureClass {
         FailureClass::Stack,
         FailureClass::BadOutput,
         FailureClass::PolicyError,
+        FailureClass::Breaker,
     ];
+
+    /// Whether the module itself is to blame, and not a crowd of turns or the host's end.
+    pub(crate) fn is_the_modules_fault(self) -> bool {
+        !matches!(self, FailureClass::Queue | FailureClass::Breaker)
+    }
 
     /// The label: stable, lower-case, with underscores.
     pub fn as_str(self) -> &'static str {
@@ -82,6 +112,7 @@ impl FailureClass {
             FailureClass::Stack => "stack",
             FailureClass::BadOutput => "bad_output",
             FailureClass::PolicyError => "policy_error",
+            FailureClass::Breaker => "breaker",
         }
     }
 }

@@ -102,8 +102,14 @@ impl Engine {
     /// Stops every compilation and every guest, then the ticker thread, and waits for it. Hooks that are asked later get the host's last
     /// resort: the first target, no skills, no sample.
     pub fn shutdown(&self) {
-        self.machine.compiler.iter().for_each(|compiler| compiler.stop());
+        self.stop_compiling();
         self.machine.ticker.stop();
+    }
+
+    /// Ends the compilation under way, and refuses all later ones with [`LoadError::Stopped`]: for a host that is about to
+    /// shut down while guests still answer. Without a [compiler](EngineOptions::compiler) there is nothing that can be ended.
+    pub fn stop_compiling(&self) {
+        self.machine.compiler.iter().for_each(|compiler| compiler.stop());
     }
 
     /// Whether guests can run: false after [`Engine::shutdown`], and should the ticker thread ever die.
@@ -176,7 +182,7 @@ impl Machine {
         digest: Digest,
         compiler: Option<&dyn Compile>,
     ) -> Result<Module, LoadError> {
-        inspect(bytes)?;
+        let asks = inspect(bytes)?;
         let component = match compiler {
             Some(compiler) => runnable(&self.wasm, &compiler.compile(bytes, digest, self.recipe)?)?,
             None => {
@@ -185,7 +191,7 @@ impl Machine {
             }
         };
         let pre = self.linker.instantiate_pre(&component).map_err(|e| LoadError::shape(&e))?;
-        Module::new(self, digest, pre)
+        Module::new(self, digest, pre, asks)
     }
 }
 

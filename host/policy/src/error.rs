@@ -78,16 +78,22 @@ pub enum LoadError {
         "the policy module exports `{0}`: it was built for another version of `metaclaw:policy`, this host has 0.1"
     )]
     Version(String),
+    /// It asks for a grant that this host does not have.
+    #[error("the policy module asks for the grant `{0}`, which this host does not know: it needs a newer host")]
+    UnknownGrant(String),
+    /// It needs grants that the operator has not given.
+    #[error("the policy module asks for more than it is granted: add `grants: {{ {} }}` to the agent's policy", .0.join(", "))]
+    NotGranted(Vec<&'static str>),
     /// It exports no `lifecycle`.
-    #[error("the policy module does not export `metaclaw:policy/lifecycle@0.1.0`, which every policy must")]
+    #[error("the policy module does not export `metaclaw:policy/lifecycle@0.1`, which every policy must")]
     NoLifecycle,
     /// It exports no hook.
     #[error(
-        "the policy module exports no hook: it needs `routing`, `skill-selection` or `sample-filter` of `metaclaw:policy@0.1.0`"
+        "the policy module exports no hook: it needs `routing`, `skill-selection` or `sample-filter` of `metaclaw:policy@0.1`"
     )]
     NoHook,
     /// An import or export has another shape than this host's.
-    #[error("the policy module does not fit `metaclaw:policy@0.1.0`: {0}")]
+    #[error("the policy module does not fit `metaclaw:policy@0.1.1`: {0}")]
     Shape(String),
     /// It failed when it was tried out.
     #[error("the policy module failed when it was tried out: {0}")]

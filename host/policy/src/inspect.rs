@@ -3,6 +3,7 @@
 use wasmparser::{Encoding, Parser, Payload};
 
 use crate::error::LoadError;
+use crate::grants::Asks;
 
 /// The largest module.
 pub(crate) const MAX_MODULE: usize = 32 << 20;
@@ -12,19 +13,20 @@ const MAX_FUNCTIONS: u64 = 100_000;
 const MAX_FUNCTION: usize = 512 << 10;
 /// The package whose interfaces guests may import, and which of them.
 const PACKAGE: &str = "metaclaw:policy/";
-const IMPORTS: [&str; 6] = ["types", "settings", "turn", "catalog", "sample", "log"];
+const IMPORTS: [&str; 8] = ["types", "settings", "turn", "catalog", "sample", "log", "files", "kv"];
 /// The line of versions that this host speaks.
 const VERSION: &str = "0.1.";
 
-/// Refuses what is not a component, imports what no policy gets, was built for another version, or would take too long
+/// What the module's imports ask for. Refuses what is not a component, imports what no policy gets, was built for another version, or would take too long
 /// to compile.
-pub(crate) fn inspect(bytes: &[u8]) -> Result<(), LoadError> {
+pub(crate) fn inspect(bytes: &[u8]) -> Result<Asks, LoadError> {
     if bytes.len() > MAX_MODULE {
         return Err(LoadError::TooLarge { size: bytes.len(), limit: MAX_MODULE });
     }
     let invalid = |e: wasmparser::BinaryReaderError| LoadError::invalid(&e);
     // Core modules and components inside the component come in order, each closed by an end.
     let mut depth = 0_usize;
+    let mut asks = Asks::default();
     let mut functions = 0;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(invalid)? {
@@ -33,7 +35,11 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<(), LoadError> {
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    check_import(import.map_err(invalid)?.name.name)?;
+                    match check_import(import.map_err(invalid)?.name.name)? {
+                        "kv" => asks.kv = true,
+                        "log" => asks.log = true,
+                        _ => {}
+                    }
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
@@ -54,17 +60,18 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<(), LoadError> {
             _ => {}
         }
     }
-    Ok(())
+    Ok(asks)
 }
 
-fn check_import(name: &str) -> Result<(), LoadError> {
+/// The interface of ours that an import names.
+fn check_import(name: &str) -> Result<&str, LoadError> {
     if let Some(rest) = name.strip_prefix(PACKAGE) {
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
         if !version.starts_with(VERSION) {
             return Err(LoadError::Version(shown(name)));
         }
         if IMPORTS.contains(&interface) {
-            return Ok(());
+            return Ok(interface);
         }
     }
     let hint = match name.split(':').next() {

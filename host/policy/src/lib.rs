@@ -11,25 +11,32 @@
 
 mod agent;
 mod bindings;
+mod breaker;
 mod call;
 mod compile;
 mod decision;
 mod engine;
 mod error;
+mod grants;
 mod host;
 mod inspect;
 mod module;
+mod parts;
 mod source;
 mod state;
+mod storage;
 mod text;
 mod ticker;
 
-pub use agent::{AgentPolicy, AgentPolicyParts, TurnCall};
+pub use agent::{AgentPolicy, TurnCall};
 pub use compile::{Cache, CacheLimits, ChildCompiler, Code, Compile, CompileLimits, Recipe, run_compiler};
-pub use decision::{Decided, Failure, FailureClass, RouteDecision};
+pub use decision::{DENIED, Decided, Failure, FailureClass, RouteDecision, Selection};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, LoadError};
+pub use grants::Asks;
 pub use module::{Description, Hooks, Module};
+pub use parts::{AgentPolicyParts, HookModules};
 pub use source::{
-    CatalogSource, MAX_HITS, MAX_LIST, MAX_TEXT, Message, SampleSource, Scored, SkillSummary, Target, TurnSource,
+    CatalogSource, FileEntry, FileRoot, FileSource, KvChanges, KvSource, MAX_HITS, MAX_LIST, MAX_READ, MAX_TEXT,
+    Message, Refused, SampleSource, Scored, SkillSummary, Target, TurnSource,
 };

@@ -1,8 +1,10 @@
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use domain::Digest;
+use domain::{Digest, PolicyGrants};
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::bindings::exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
@@ -10,11 +12,18 @@ use crate::call::{CallLimits, classify, new_store};
 use crate::decision::{Failure, FailureClass};
 use crate::engine::{Machine, NO_SETTINGS};
 use crate::error::LoadError;
+use crate::grants::{self, Asks};
 use crate::state::{CpuMeter, State, Subject};
 use crate::text::printable;
 
 /// What a module may use while it is tried out; nobody waits for an answer then.
-const PROBE_LIMITS: CallLimits = CallLimits { cpu: Duration::from_secs(1), memory: 256 << 20 };
+const PROBE_LIMITS: CallLimits = CallLimits {
+    cpu: Duration::from_secs(1),
+    memory: 256 << 20,
+    grants: PolicyGrants { skills: None, lora: false, kv: None, log: None, wasi: false, wasi_fs: false },
+};
+/// The version of the contract that this host speaks; modules of an earlier 0.1 fit as well.
+const VERSION: &str = "0.1.1";
 /// The most of each text that a module says of itself, in bytes.
 const MAX_DESCRIPTION: usize = 1 << 10;
 /// The most problems with a configuration that are reported.
@@ -29,6 +38,7 @@ pub struct Module {
     pub(crate) selection: Option<skill_selection::GuestIndices>,
     pub(crate) filter: Option<sample_filter::GuestIndices>,
     lifecycle: lifecycle::GuestIndices,
+    asks: Asks,
 }
 
 /// What a module says of itself; control characters escaped, each at most 1 KiB.
@@ -56,9 +66,14 @@ pub struct Hooks {
 impl Module {
     /// Finds the hooks and tries the module out. Shapes are only compared with ours when an instance exists, so a module
     /// that does not fit is refused here and not on its first turn.
-    pub(crate) fn new(machine: &Arc<Machine>, digest: Digest, pre: InstancePre<State>) -> Result<Self, LoadError> {
+    pub(crate) fn new(
+        machine: &Arc<Machine>,
+        digest: Digest,
+        pre: InstancePre<State>,
+        asks: Asks,
+    ) -> Result<Self, LoadError> {
         let exports = |name: &str| {
-            let name = format!("metaclaw:policy/{name}@0.1.0");
+            let name = format!("metaclaw:policy/{name}@{VERSION}");
             pre.component().get_export_index(None, &name).is_some()
         };
         let shape = |e: wasmtime::Error| LoadError::shape(&e);
@@ -72,12 +87,12 @@ impl Module {
         let filter =
             exports("sample-filter").then(|| sample_filter::GuestIndices::new(&pre)).transpose().map_err(shape)?;
         let mut module =
-            Module { digest, description: Description::default(), pre, routing, selection, filter, lifecycle };
+            Module { digest, description: Description::default(), pre, routing, selection, filter, lifecycle, asks };
         let hooks = module.hooks();
         if !(hooks.route || hooks.select || hooks.filter) {
             return Err(LoadError::NoHook);
         }
-        module.description = module.probe(machine, NO_SETTINGS, |store, instance| {
+        let (description, words) = module.probe(machine, NO_SETTINGS, async |store, instance| {
             if let Some(hook) = &module.routing {
                 hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             }
@@ -88,11 +103,15 @@ impl Module {
                 hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
             }
             let guest = module.lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            let said = guest.call_describe(&mut *store).map_err(ProbeError::Failed)?;
+            let said = guest.call_describe(&mut *store).await.map_err(ProbeError::Failed)?;
+            let words = said.attrs.iter().filter(|(key, _)| key == grants::ATTRIBUTE).map(|(_, words)| words.as_str());
+            let words = words.collect::<Vec<_>>().join(" ");
             let [name, version, summary] =
                 [said.name, said.version, said.summary].map(|text| printable(&text, MAX_DESCRIPTION));
-            Ok(Description { name, version, summary })
+            Ok((Description { name, version, summary }, words))
         })?;
+        module.description = description;
+        module.asks.read(&words)?;
         Ok(module)
     }
 
@@ -106,6 +125,17 @@ impl Module {
         &self.description
     }
 
+    /// What it asks for beside what every module has.
+    pub fn asks(&self) -> &Asks {
+        &self.asks
+    }
+
+    /// Refuses when the module asks for more than these grants.
+    pub fn check_grants(&self, granted: &PolicyGrants) -> Result<(), LoadError> {
+        let missing = self.asks.missing(granted);
+        if missing.is_empty() { Ok(()) } else { Err(LoadError::NotGranted(missing)) }
+    }
+
     /// Which hooks it has.
     pub fn hooks(&self) -> Hooks {
         Hooks { route: self.routing.is_some(), select: self.selection.is_some(), filter: self.filter.is_some() }
@@ -113,9 +143,9 @@ impl Module {
 
     /// Asks the module whether it accepts these settings.
     pub(crate) fn check_config(&self, machine: &Arc<Machine>, json: &str) -> Result<(), LoadError> {
-        let problems = self.probe(machine, json, |store, instance| {
+        let problems = self.probe(machine, json, async |store, instance| {
             let guest = self.lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            guest.call_validate_config(&mut *store, json).map_err(ProbeError::Failed)
+            guest.call_validate_config(&mut *store, json).await.map_err(ProbeError::Failed)
         })?;
         if problems.is_empty() {
             return Ok(());
@@ -129,23 +159,30 @@ impl Module {
         &self,
         machine: &Arc<Machine>,
         settings: &str,
-        ask: impl FnOnce(&mut wasmtime::Store<State>, &Instance) -> Result<T, ProbeError>,
+        ask: impl AsyncFnOnce(&mut wasmtime::Store<State>, &Instance) -> Result<T, ProbeError>,
     ) -> Result<T, LoadError> {
         let _running = machine.ticker.run().ok_or_else(|| {
             LoadError::Probe(Failure::new(FailureClass::Link, "the policy engine has been shut down"))
         })?;
         let meter = CpuMeter::blocking(machine.clone());
-        let mut store = new_store(machine, settings.into(), Subject::Probe, PROBE_LIMITS.memory, meter);
+        let mut store = new_store(machine, settings.into(), Subject::Probe, PROBE_LIMITS, meter);
         let first = store.data_mut().cpu.arm(PROBE_LIMITS.cpu);
         store.set_epoch_deadline(first);
-        let instance = match self.pre.instantiate(&mut store) {
-            Ok(instance) => instance,
-            Err(e) => return Err(LoadError::Probe(classify(&e, store.data(), FailureClass::Link))),
+        let work = async {
+            let instance = match self.pre.instantiate_async(&mut store).await {
+                Ok(instance) => instance,
+                Err(e) => return Err(LoadError::Probe(classify(&e, store.data(), FailureClass::Link))),
+            };
+            ask(&mut store, &instance).await.map_err(|e| match e {
+                ProbeError::Shape(e) => LoadError::shape(&e),
+                ProbeError::Failed(e) => LoadError::Probe(classify(&e, store.data(), FailureClass::BadOutput)),
+            })
         };
-        ask(&mut store, &instance).map_err(|e| match e {
-            ProbeError::Shape(e) => LoadError::shape(&e),
-            ProbeError::Failed(e) => LoadError::Probe(classify(&e, store.data(), FailureClass::BadOutput)),
-        })
+        // The meter never has the guest give way here, and without grants no import waits: once is enough.
+        match std::pin::pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => done,
+            Poll::Pending => Err(LoadError::Probe(Failure::new(FailureClass::Wall, "it waits for something"))),
+        }
     }
 }
 

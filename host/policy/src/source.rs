@@ -81,7 +81,76 @@ pub trait TurnSource: Send + Sync {
         let _ = name;
         None
     }
+    /// The agent's files, for a module that has the grant.
+    fn files(&self) -> Option<Arc<dyn FileSource>> {
+        None
+    }
+    /// The agent's values, likewise.
+    fn kv(&self) -> Option<Arc<dyn KvSource>> {
+        None
+    }
 }
+
+/// Which of an agent's folders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileRoot {
+    /// Its own skills.
+    Skills,
+    /// The skills that all agents have.
+    Shared,
+    /// Its adapters.
+    Lora,
+}
+
+/// A file or folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileEntry {
+    /// The last component of its path.
+    pub name: String,
+    /// Whether it is a folder.
+    pub folder: bool,
+    /// In bytes; 0 for a folder.
+    pub size: u64,
+}
+
+/// Why something cannot be done for a guest, in words that it may hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// A stable kebab-case word.
+    pub code: &'static str,
+    /// One sentence, without paths of the host.
+    pub message: String,
+}
+
+/// The files of one agent. These methods may block: the engine calls them off the runtime's threads. Which of them the guest may use is
+/// decided before they are called; that a path stays in its folder is theirs to see to.
+pub trait FileSource: Send + Sync {
+    /// What is in a folder.
+    fn list(&self, root: FileRoot, path: &str) -> Result<Vec<FileEntry>, Refused>;
+    /// What a path names.
+    fn stat(&self, root: FileRoot, path: &str) -> Result<FileEntry, Refused>;
+    /// A part of a file; `len` is at most [`MAX_READ`].
+    fn read(&self, root: FileRoot, path: &str, offset: u64, len: u32) -> Result<Vec<u8>, Refused>;
+    /// Puts a file in place. Only ever called for [`FileRoot::Skills`].
+    fn write(&self, root: FileRoot, path: &str, bytes: &[u8]) -> Result<(), Refused>;
+    /// Removes a file or an empty folder. Only ever called for [`FileRoot::Skills`].
+    fn remove(&self, root: FileRoot, path: &str) -> Result<(), Refused>;
+}
+
+/// The values that one agent's policy keeps, in memory. What a call writes is applied when it has succeeded.
+pub trait KvSource: Send + Sync {
+    /// The value of a key.
+    fn get(&self, key: &str) -> Option<Vec<u8>>;
+    /// The keys that begin so, in order.
+    fn keys(&self, prefix: &str) -> Vec<String>;
+    /// The size of all keys and values together, in bytes.
+    fn size(&self) -> usize;
+    /// Sets keys, or deletes those without a value, all or none: none when more than `most` bytes would be kept.
+    fn apply(&self, changes: KvChanges, most: usize) -> bool;
+}
+
+/// Keys with their new values; none: deleted.
+pub type KvChanges = std::collections::BTreeMap<String, Option<Vec<u8>>>;
 
 /// The skills that an agent may be given.
 pub trait CatalogSource: Send + Sync {
@@ -128,8 +197,18 @@ pub trait SampleSource: Send + Sync {
         let _ = name;
         None
     }
+    /// The agent's files, for a module that has the grant.
+    fn files(&self) -> Option<Arc<dyn FileSource>> {
+        None
+    }
+    /// The agent's values, likewise.
+    fn kv(&self) -> Option<Arc<dyn KvSource>> {
+        None
+    }
 }
 
+/// The most that one [`FileSource::read`] gives, in bytes: what passes between guest and host in one call is bounded, too.
+pub const MAX_READ: u32 = 512 << 10;
 /// The most of one text (user text, message, answer, skill body) that a policy is shown, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 /// The most summaries on one page of [`CatalogSource::list`].

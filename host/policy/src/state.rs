@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::AgentId;
+use domain::{AgentId, ByteSize, PolicyGrants};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::engine::Machine;
-use crate::source::{CatalogSource, SampleSource, TurnSource};
+use crate::source::{CatalogSource, KvChanges, SampleSource, TurnSource};
 use crate::ticker::TICK;
 
 /// All tables of one call together, in elements.
@@ -17,8 +17,6 @@ const MAX_TABLE_ELEMENTS: usize = 10_000;
 const MAX_OBJECTS: usize = 128;
 /// A guest that is done within so many ticks is never interrupted at all.
 const FIRST_SLICE: u64 = 2;
-/// What a guest may write to the log in one call, in bytes.
-const LOG_BYTES: usize = 8 << 10;
 
 /// A store's data.
 pub(crate) struct State {
@@ -28,6 +26,10 @@ pub(crate) struct State {
     pub(crate) memory: MemoryLimit,
     pub(crate) cpu: CpuMeter,
     pub(crate) log: LogBudget,
+    /// What the guest may do beside deciding.
+    pub(crate) grants: PolicyGrants,
+    /// What it has written to `kv` in this call.
+    pub(crate) staged: KvChanges,
 }
 
 /// How much a guest may write to the log in one call.
@@ -98,7 +100,10 @@ impl Subject {
 }
 
 impl LogBudget {
-    pub(crate) const FULL: LogBudget = LogBudget { left: LOG_BYTES, cut: 0 };
+    /// What this grant allows; nothing without one.
+    pub(crate) fn of(granted: Option<ByteSize>) -> Self {
+        LogBudget { left: granted.map_or(0, |size| usize::try_from(size.0).unwrap_or(usize::MAX)), cut: 0 }
+    }
 }
 
 impl MemoryLimit {

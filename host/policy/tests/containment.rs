@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::{DecisionSource, PolicyLimits, Verdict};
 use policy::FailureClass::{self, BadOutput, Cpu, Memory, PolicyError, Stack, Trap};
-use policy::{AgentPolicy, CatalogSource, Decided, Module, RouteDecision};
+use policy::{AgentPolicy, CatalogSource, Decided, Module, RouteDecision, Selection};
 use support::{ENGINE, agent, catalog, misbehaving, patient, sample, turn};
 
 fn module() -> Arc<Module> {
@@ -20,7 +20,7 @@ fn skills() -> Arc<dyn CatalogSource> {
     catalog(&[("alpha", 0.0, 100), ("beta", 1.0, 100)])
 }
 
-async fn select(policy: &AgentPolicy) -> Decided<Vec<String>> {
+async fn select(policy: &AgentPolicy) -> Decided<Selection> {
     policy.turn(turn("model-a", "words")).select(skills()).await
 }
 
@@ -76,9 +76,13 @@ async fn a_selection_that_fails_is_what_the_builtin_finds() {
     let good = agent(&module, "{}", patient());
     for (deed, class) in ANYWHERE.iter().chain(only_here) {
         let got = select(&agent(&module, &format!(r#"{{"do":"{deed}"}}"#), patient())).await;
-        assert_contained(deed, &got, *class, &vec!["beta".to_owned()]);
+        assert_contained(deed, &got, *class, &Selection::Skills(vec!["beta".into()]));
         let next = select(&good).await;
-        assert_eq!((next.value, next.source), (vec!["alpha".to_owned()], DecisionSource::Policy), "after {deed}");
+        assert_eq!(
+            (next.value.skills(), next.source),
+            (&["alpha".to_owned()][..], DecisionSource::Policy),
+            "after {deed}"
+        );
     }
 }
 
@@ -145,7 +149,7 @@ async fn a_flooded_log_keeps_the_first_kilobytes_escaped() {
     let log = Log::default();
     let _collecting = tracing::subscriber::set_default(log.clone());
     let got = select(&agent(&module(), r#"{"do":"log-flood"}"#, patient())).await;
-    assert_eq!((got.value, got.source), (vec!["alpha".to_owned()], DecisionSource::Policy));
+    assert_eq!((got.value.skills(), got.source), (&["alpha".to_owned()][..], DecisionSource::Policy));
     let mut lines = std::mem::take(&mut *log.0.lock().unwrap());
     assert_eq!(lines.pop().unwrap(), "the policy's log was cut off");
     // Each write has 32 bytes.

@@ -33,7 +33,7 @@ async fn skills_are_taken_best_first_while_they_fit() {
         (r#" { } "#, &["a", "b", "d", "e"]),
     ] {
         let got = agent(&ENGINE.builtin(), settings, patient()).turn(turn("", "words")).select(catalog(skills)).await;
-        assert_eq!(got.value, expected, "{settings}");
+        assert_eq!(got.value.skills(), expected, "{settings}");
         assert_eq!(got.source, DecisionSource::Builtin);
         assert!(got.failure.is_none(), "{settings}: {:?}", got.failure);
     }
@@ -49,7 +49,7 @@ async fn only_the_beginning_of_a_long_text_is_searched_for() {
     ] {
         let skills = catalog(&[("a", 1.0, 1)]);
         let got = plain().turn(turn("", &text)).select(skills.clone()).await;
-        assert_eq!((got.value, skills.longest_query.load(Relaxed)), (vec!["a".to_owned()], longest));
+        assert_eq!((got.value.skills(), skills.longest_query.load(Relaxed)), (&["a".to_owned()][..], longest));
     }
 }
 
@@ -79,7 +79,7 @@ async fn the_assistant_refuses_topics_and_leads_with_its_skill() {
     let mut call = policy.turn(turn("model-b", "Mend this function"));
     assert_eq!(call.route().await.value, RouteDecision::To(1));
     let skills = catalog(&[("mending", 2.0, 100), ("house-style", 1.0, 100), ("cooking", 0.0, 100)]);
-    assert_eq!(call.select(skills).await.value, ["house-style", "mending"]);
+    assert_eq!(call.select(skills).await.value.skills(), ["house-style", "mending"]);
 }
 
 #[tokio::test]

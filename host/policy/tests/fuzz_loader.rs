@@ -99,7 +99,7 @@ fn ask(module: &std::sync::Arc<Module>) {
         let mut call = policy.turn(turn("model-b", "words"));
         call.route().await;
         let chosen = call.select(catalog(&[("alpha", 1.0, 100), ("beta", 0.5, 100)])).await.value;
-        assert!(chosen.iter().all(|name| name == "alpha" || name == "beta"), "{chosen:?}");
+        assert!(chosen.skills().iter().all(|name| name == "alpha" || name == "beta"), "{chosen:?}");
         policy.filter(sample("stop", "an answer")).await;
     });
     assert!(ENGINE.is_healthy());

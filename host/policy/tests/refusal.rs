@@ -46,12 +46,12 @@ fn what_does_not_fit_is_refused_with_a_reason() {
         ("something else", import("acme:files/files"), "imports `acme:files/files`, which no policy is given"),
         (
             "a capability that is not there",
-            import("metaclaw:policy/files@0.1.0"),
-            "imports `metaclaw:policy/files@0.1.0`",
+            import("metaclaw:policy/network@0.1.0"),
+            "imports `metaclaw:policy/network@0.1.0`",
         ),
         ("a later contract", import("metaclaw:policy/turn@0.2.0"), "built for another version"),
         ("a later hook", export("metaclaw:policy/routing@0.2.0"), "built for another version"),
-        ("no lifecycle", component(""), "does not export `metaclaw:policy/lifecycle@0.1.0`"),
+        ("no lifecycle", component(""), "does not export `metaclaw:policy/lifecycle@0.1`"),
         ("an empty lifecycle", export("metaclaw:policy/lifecycle@0.1.0"), "does not fit"),
         ("a huge function", component(&huge_function), "too complex"),
         ("very many functions", component(&many_functions), "too complex"),
@@ -185,7 +185,7 @@ fn a_record_that_has_grown_is_refused_when_it_is_loaded() {
     ] {
         assert!(LOADABLE.contains(from), "{what}");
         let got = refusal(&component(&LOADABLE.replace(from, to)));
-        assert!(got.contains("does not fit `metaclaw:policy@0.1.0`"), "{what}: {got}");
+        assert!(got.contains("does not fit `metaclaw:policy@0.1.1`"), "{what}: {got}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{DecisionSource, PolicyLimits, Verdict};
-use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, FailureClass, Module, RouteDecision};
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, FailureClass, HookModules, Module, RouteDecision};
 use support::{ENGINE, agent, assistant, catalog, misbehaving, patient, plain, sample, turn};
 use tokio::task::JoinSet;
 
@@ -28,7 +28,7 @@ async fn one_instance_serves_one_turn() {
     for _ in 0..3 {
         let mut call = counting.turn(turn("model-a", "words"));
         assert_eq!(call.route().await.value, refused("0"));
-        assert_eq!(call.select(catalog(SKILLS)).await.value, ["beta"]);
+        assert_eq!(call.select(catalog(SKILLS)).await.value.skills(), ["beta"]);
     }
 }
 
@@ -39,7 +39,7 @@ async fn an_instance_that_failed_is_not_asked_again() {
         let mut call = policy.turn(turn("model-a", "words"));
         assert!(call.route().await.failure.is_some(), "{deed}");
         let selected = call.select(catalog(SKILLS)).await;
-        assert_eq!((selected.value.as_slice(), selected.source), (&["alpha".to_owned()][..], DecisionSource::Policy));
+        assert_eq!((selected.value.skills(), selected.source), (&["alpha".to_owned()][..], DecisionSource::Policy));
     }
 }
 
@@ -57,7 +57,7 @@ async fn the_builtin_covers_the_hooks_that_a_module_lacks() {
     assert!(module.hooks().route && module.hooks().select && !module.hooks().filter);
     let policy = agent(&module, r#"{"first_skill":"alpha"}"#, patient());
     let selected = policy.turn(turn("model-a", "words")).select(catalog(SKILLS)).await;
-    assert_eq!(selected.value, ["alpha", "beta"]);
+    assert_eq!(selected.value.skills(), ["alpha", "beta"]);
     assert_eq!((selected.source, selected.digest), (DecisionSource::Policy, module.digest()));
     let judged = policy.filter(sample("stop", "an answer")).await;
     assert_eq!(judged.value, Verdict::Keep { weight: 1.0 });
@@ -68,18 +68,18 @@ async fn the_builtin_covers_the_hooks_that_a_module_lacks() {
 #[tokio::test]
 async fn hooks_may_come_from_different_modules() {
     let parts = AgentPolicyParts {
-        builtin_config: "{}".into(),
-        builtin_filters_after_failure: true,
-        route: Some(module()),
-        select: Some(ENGINE.load(assistant(), None, "{}").unwrap()),
-        filter: None,
-        config: "{}".into(),
+        modules: HookModules {
+            route: Some(module()),
+            select: Some(ENGINE.load(assistant(), None, "{}").unwrap()),
+            ..HookModules::default()
+        },
         limits: patient(),
+        ..AgentPolicyParts::default()
     };
     let policy = AgentPolicy::new(&ENGINE, parts);
     let mut call = policy.turn(turn("model-a", "words"));
     assert_eq!(call.route().await.digest, module().digest());
-    assert_eq!(call.select(catalog(SKILLS)).await.value, ["beta"]);
+    assert_eq!(call.select(catalog(SKILLS)).await.value.skills(), ["beta"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,13 +137,9 @@ async fn shutting_down_stops_guests_and_still_answers() {
     let engine = Arc::new(Engine::new(EngineOptions { concurrency: 4, ..EngineOptions::default() }).unwrap());
     let module = engine.load(misbehaving(), None, "{}").unwrap();
     let parts = AgentPolicyParts {
-        builtin_config: "{}".into(),
-        builtin_filters_after_failure: true,
-        route: Some(module.clone()),
-        select: Some(module),
-        filter: None,
-        config: r#"{"do":"loop"}"#.into(),
+        modules: HookModules::all(&module, r#"{"do":"loop"}"#),
         limits: PolicyLimits { cpu: Duration::from_secs(60), wall: Duration::from_secs(60), ..patient() },
+        ..AgentPolicyParts::default()
     };
     let policy = AgentPolicy::new(&engine, parts);
     let mut call = policy.turn(turn("model-b", "words"));
@@ -161,7 +157,7 @@ async fn shutting_down_stops_guests_and_still_answers() {
     assert_eq!(stopped.failure.unwrap().class, FailureClass::Link);
     assert_eq!(stopped.value, RouteDecision::To(0), "the host's last resort is the first target");
     let selected = policy.turn(turn("model-b", "words")).select(catalog(SKILLS)).await;
-    assert!(selected.value.is_empty() && selected.failure.is_some());
+    assert!(selected.value.skills().is_empty() && selected.failure.is_some());
     let judged = policy.filter(sample("stop", "an answer")).await;
     assert!(matches!(judged.value, Verdict::Drop { .. }) && judged.failure.is_some());
 }
@@ -170,16 +166,7 @@ async fn shutting_down_stops_guests_and_still_answers() {
 async fn the_pool_ends_in_a_place_that_is_waited_for() {
     let engine = Engine::new(EngineOptions { concurrency: 1, ..EngineOptions::default() }).unwrap();
     let limits = PolicyLimits { queue: Duration::from_millis(5), ..patient() };
-    let parts = AgentPolicyParts {
-        builtin_config: "{}".into(),
-        builtin_filters_after_failure: true,
-        route: None,
-        select: None,
-        filter: None,
-        config: "{}".into(),
-        limits,
-    };
-    let policy = AgentPolicy::new(&engine, parts);
+    let policy = AgentPolicy::new(&engine, AgentPolicyParts { limits, ..AgentPolicyParts::default() });
     let mut first = policy.turn(turn("model-b", "words"));
     assert_eq!(first.route().await.value, RouteDecision::To(1));
     let second = policy.turn(turn("model-b", "words")).route().await;

@@ -15,6 +15,9 @@ use crate::state::{App, Caller};
 struct Ready {
     ready: bool,
     problems: Vec<String>,
+    /// How often the configuration was read anew, and what of it could not be taken over the last time.
+    reloads: u64,
+    reload_problems: Vec<String>,
 }
 
 /// `GET /v1/models`: open, because OpenClaw asks without its key.
@@ -33,7 +36,8 @@ pub(crate) async fn ready(State(app): State<App>) -> Response<Body> {
     let problems = app.host.problems();
     let ready = problems.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    json(status, serde_json::to_vec(&Ready { ready, problems }).unwrap_or_default().into())
+    let agents::Reloads { count: reloads, problems: reload_problems } = app.host.reloads();
+    json(status, serde_json::to_vec(&Ready { ready, problems, reloads, reload_problems }).unwrap_or_default().into())
 }
 
 /// `GET /metrics`: Prometheus text.

@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use agents::Host;
+use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::uri::Authority;
@@ -29,7 +30,7 @@ pub struct App {
 pub struct Access {
     /// Whose each key is, by the key's digest: finding one takes the same time however much of a guess is right. Without keys,
     /// anybody who reaches the socket may come in; config allows this on loopback only.
-    keys: Arc<HashMap<Digest, Caller>>,
+    keys: Arc<ArcSwap<HashMap<Digest, Caller>>>,
 }
 
 /// Who a client is by its key.
@@ -51,20 +52,30 @@ pub struct Options {
 impl Access {
     /// From the key for all agents, and the keys of single ones. Config has made sure that all differ.
     pub fn new(operator: Option<&Secret>, agents: &BTreeMap<AgentId, Secret>) -> Self {
-        let digest = |key: &Secret| Digest::of(key.expose().as_bytes());
-        let operator = operator.map(|key| (digest(key), Caller::Operator));
-        let agents = agents.iter().map(|(id, key)| (digest(key), Caller::Agent(id.clone())));
-        Access { keys: Arc::new(operator.into_iter().chain(agents).collect()) }
+        Access { keys: Arc::new(ArcSwap::from_pointee(by_digest(operator, agents))) }
+    }
+
+    /// Other keys from now on, in every clone of this.
+    pub fn replace(&self, operator: Option<&Secret>, agents: &BTreeMap<AgentId, Secret>) {
+        self.keys.store(Arc::new(by_digest(operator, agents)));
     }
 
     /// Who sends a request with these headers; refuses those who may not.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, HttpError> {
-        if self.keys.is_empty() {
+        let keys = self.keys.load();
+        if keys.is_empty() {
             return if is_local(headers) { Ok(Caller::Operator) } else { Err(HttpError::Foreign) };
         }
         let shown = headers.get(AUTHORIZATION).and_then(|v| v.as_bytes().strip_prefix(b"Bearer "));
-        shown.and_then(|key| self.keys.get(&Digest::of(key))).cloned().ok_or(HttpError::Unauthorized)
+        shown.and_then(|key| keys.get(&Digest::of(key))).cloned().ok_or(HttpError::Unauthorized)
     }
+}
+
+fn by_digest(operator: Option<&Secret>, agents: &BTreeMap<AgentId, Secret>) -> HashMap<Digest, Caller> {
+    let digest = |key: &Secret| Digest::of(key.expose().as_bytes());
+    let operator = operator.map(|key| (digest(key), Caller::Operator));
+    let agents = agents.iter().map(|(id, key)| (digest(key), Caller::Agent(id.clone())));
+    operator.into_iter().chain(agents).collect()
 }
 
 impl Caller {

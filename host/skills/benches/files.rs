@@ -19,7 +19,7 @@ fn files(c: &mut Criterion) {
     }
     fs::create_dir_all(lora.join("me/v1")).unwrap();
     fs::write(lora.join("me/v1/adapter"), vec![0; 8 << 20]).unwrap();
-    let files = AgentFiles::open(&skills, &lora, &agent, FileLimits::default());
+    let files = AgentFiles::open(&skills, &lora.join(agent.as_str()), &agent, FileLimits::default());
 
     let mut group = c.benchmark_group("files");
     let path = "skill-050/SKILL.md";

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Root::Skills   skills/<agent>/     read and write      _default: skills/_default/ alone, not the flat layout beside it
-//! Root::Lora     lora/<agent>/       read
+//! Root::Lora     lora/<agent>/       read                or wherever the agent keeps its adapters
 //! Root::Shared   skills/_shared/     read
 //! ```
 //!
@@ -97,7 +97,8 @@ pub struct AgentFiles {
 #[derive(Debug)]
 struct Places {
     skills: PathBuf,
-    lora: PathBuf,
+    /// The folder that the agent's adapter folder is in, and its name there.
+    lora: (PathBuf, String),
     agent: AgentId,
 }
 
@@ -115,10 +116,12 @@ impl Default for FileLimits {
 }
 
 impl AgentFiles {
-    /// The folders of `agent` below the folders of all agents. None of them need exist: one that does not is empty, and
-    /// the one for skills is made by the first write.
-    pub fn open(skills_dir: &Path, lora_dir: &Path, agent: &AgentId, limits: FileLimits) -> Self {
-        let places = Places { skills: skills_dir.to_owned(), lora: lora_dir.to_owned(), agent: agent.clone() };
+    /// The folders of `agent`: its skills below the folder of all agents' skills, its adapters in `lora`, which is its own. None of them
+    /// need exist: one that does not is empty, and the one for skills is made by the first write.
+    pub fn open(skills_dir: &Path, lora: &Path, agent: &AgentId, limits: FileLimits) -> Self {
+        let name = lora.file_name().and_then(|name| name.to_str()).unwrap_or(agent.as_str());
+        let lora = (lora.parent().unwrap_or(lora).to_owned(), name.to_owned());
+        let places = Places { skills: skills_dir.to_owned(), lora, agent: agent.clone() };
         AgentFiles { places: Arc::new(places), limits }
     }
 
@@ -252,7 +255,7 @@ impl AgentFiles {
         };
         match root {
             Root::Skills => (&self.places.skills, own),
-            Root::Lora => (&self.places.lora, own),
+            Root::Lora => (&self.places.lora.0, &self.places.lora.1),
             Root::Shared => (&self.places.skills, SHARED_FOLDER),
         }
     }

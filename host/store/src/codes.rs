@@ -27,12 +27,15 @@ impl Code for TurnKind {
 }
 
 impl Code for DecisionSource {
-    const ALL: &'static [Self] = &[DecisionSource::Policy, DecisionSource::Builtin];
+    const ALL: &'static [Self] =
+        &[DecisionSource::Policy, DecisionSource::Builtin, DecisionSource::Previous, DecisionSource::Breaker];
 
     fn code(self) -> &'static str {
         match self {
             DecisionSource::Policy => "policy",
             DecisionSource::Builtin => "builtin",
+            DecisionSource::Previous => "previous",
+            DecisionSource::Breaker => "breaker",
         }
     }
 }

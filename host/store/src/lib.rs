@@ -49,7 +49,7 @@ use tokio::task::JoinSet;
 pub use error::StoreError;
 
 use dir::StateDir;
-use queue::{EndJob, Job, Queue, SampleJob, Shared, Working};
+use queue::{EndJob, Job, Queue, SampleJob, Shared, ValuesJob, Working};
 use read::Reader;
 use sessions::Sessions;
 use writer::Writer;
@@ -213,7 +213,24 @@ impl Store {
     /// The first turn of a session begins it; a turn after its end opens it again. A second record with the id of an
     /// earlier one is ignored.
     pub async fn record_turn(&self, record: TurnRecord) -> Result<(), StoreError> {
-        self.queue.record(record).await
+        self.queue.hand_over(Job::Turn(Box::new(record))).await
+    }
+
+    /// Keeps values of an agent's policy by their names, or forgets those without content. As durable as a recorded turn, and after
+    /// the turns that were recorded before.
+    ///
+    /// Fails only when the store is poisoned or closed.
+    pub async fn keep_values(
+        &self,
+        agent: &AgentId,
+        changes: Vec<(String, Option<Vec<u8>>)>,
+    ) -> Result<(), StoreError> {
+        self.queue.hand_over(Job::Values(ValuesJob { agent: agent.clone(), changes })).await
+    }
+
+    /// The values of an agent's policy that are committed, by name.
+    pub async fn values(&self, agent: &AgentId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.reader.values(agent).await
     }
 
     /// Keeps a sample of a recorded turn, and returns when it is durable. Exactly one row comes of a turn, whatever is

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
-use domain::{Sample, SampleState, TurnId, TurnRecord, Verdict};
+use domain::{AgentId, Sample, SampleState, TurnId, TurnRecord, Verdict};
 use uuid::Uuid;
 
 use crate::codes;
@@ -27,6 +27,8 @@ pub(crate) struct Plan {
     pub(crate) contents: Vec<ContentRow>,
     pub(crate) turns: Vec<TurnRow>,
     pub(crate) samples: Vec<SampleRow>,
+    /// The last word on each value of the batch.
+    pub(crate) values: HashMap<(AgentId, String), Option<Vec<u8>>>,
     pub(crate) replies: Vec<Reply>,
     pub(crate) touched: HashSet<Key>,
 }
@@ -49,6 +51,9 @@ pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<T
             Job::Turn(record) => plan.turn(*record, sessions, &mut known),
             Job::Sample(job) => plan.sample(*job, sessions, &mut known),
             Job::End(job) => plan.end(job, sessions),
+            Job::Values(job) => {
+                plan.values.extend(job.changes.into_iter().map(|(name, v)| ((job.agent.clone(), name), v)))
+            }
             Job::Flush(to) => plan.replies.push(reply(to, ())),
             // The writer takes these out of the batch.
             Job::EndAll { .. } | Job::Purge { .. } | Job::Check(_) | Job::Close => {}
@@ -71,7 +76,8 @@ impl Plan {
             row.tokens.as_ref().map_or(0, |(_, completion, logprobs)| completion.len() + logprobs.len())
         };
         let samples: usize = self.samples.iter().map(|row| RECORD_COST + words(row)).sum();
-        contents + turns + samples
+        let values: usize = self.values.values().flatten().map(|value| RECORD_COST + value.len()).sum();
+        contents + turns + samples + values
     }
 
     fn turn(&mut self, mut record: TurnRecord, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {

@@ -25,6 +25,8 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(crate) enum Job {
     /// Keep a turn. Nobody waits for its commit.
     Turn(Box<TurnRecord>),
+    /// Keep, or forget, values of an agent's policy. Nobody waits for their commit.
+    Values(ValuesJob),
     /// Keep a sample, and say so when it is durable.
     Sample(Box<SampleJob>),
     /// End one session; answers whether it was open.
@@ -39,6 +41,12 @@ pub(crate) enum Job {
     Flush(Answer<()>),
     /// Stop when the queue is empty.
     Close,
+}
+
+/// Values of one agent's policy; those without content are forgotten.
+pub(crate) struct ValuesJob {
+    pub(crate) agent: AgentId,
+    pub(crate) changes: Vec<(String, Option<Vec<u8>>)>,
 }
 
 /// A sample, its verdict, and who waits.
@@ -93,7 +101,7 @@ pub(crate) struct Queue {
 impl Job {
     /// Whether somebody waits for it, so that the commit must not.
     pub(crate) fn is_urgent(&self) -> bool {
-        !matches!(self, Job::Turn(_))
+        !matches!(self, Job::Turn(_) | Job::Values(_))
     }
 
     /// What it holds in memory, roughly, in bytes.
@@ -103,6 +111,10 @@ impl Job {
             Job::Sample(job) => {
                 let words = |trace: &TokenTrace| trace.prompt.len() + trace.completion.len() + trace.logprobs.len();
                 RECORD_COST + job.sample.tokens.as_ref().map_or(0, words) * size_of::<u32>()
+            }
+            Job::Values(job) => {
+                let size = |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len);
+                RECORD_COST + job.changes.iter().map(size).sum::<usize>()
             }
             _ => 0,
         }
@@ -233,9 +245,8 @@ impl Queue {
         (Queue { jobs, shared }, receiver)
     }
 
-    /// Hands a turn to the writer, who need not hurry with it. Waits for room.
-    pub(crate) async fn record(&self, record: TurnRecord) -> Result<(), StoreError> {
-        let job = Job::Turn(Box::new(record));
+    /// Hands a turn, or values, to the writer, who need not hurry with it. Waits for room.
+    pub(crate) async fn hand_over(&self, job: Job) -> Result<(), StoreError> {
         let (room, place) = self.room_for(&job).await?;
         // Whoever waited for room may have got that of a batch that failed.
         if self.shared.poisoned().is_some() {

@@ -93,6 +93,12 @@ impl Reader {
         self.samples_where(tail, &[Filter::Text(agent.as_str()), Filter::Number(codes::signed(limit as u64))]).await
     }
 
+    pub(crate) async fn values(&self, agent: &AgentId) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let sql = ["SELECT name, value FROM policy_values", "WHERE agent = $1 ORDER BY name"];
+        let read = |row: &SqliteRow| Ok((row.try_get(0)?, row.try_get(1)?));
+        self.list("read a policy's values", sql, &[Filter::Text(agent.as_str())], read).await
+    }
+
     pub(crate) async fn counts(&self) -> Result<Vec<SampleCount>, StoreError> {
         let sql = ["SELECT agent, state, count(*) FROM samples", "GROUP BY agent, state ORDER BY agent, state"];
         self.list("count samples", sql, &[], |row| {

@@ -61,6 +61,13 @@ pub(crate) struct TurnRow {
     pub(crate) record: TurnRecord,
 }
 
+/// A value of an agent's policy.
+pub(crate) struct ValueRow {
+    pub(crate) agent: AgentId,
+    pub(crate) name: String,
+    pub(crate) value: Vec<u8>,
+}
+
 /// A sample, its prompt already taken apart.
 pub(crate) struct SampleRow {
     pub(crate) turn: TurnId,
@@ -199,6 +206,18 @@ impl Row for TurnRow {
         to.maybe_number(record.usage.map(|usage| signed(usage.prompt)))?;
         to.maybe_number(record.usage.map(|usage| signed(usage.completion)))?;
         to.word(record.outcome.code())
+    }
+}
+
+impl Row for ValueRow {
+    const INSERT: &'static str = "INSERT INTO policy_values (agent, name, value)";
+    const COLUMNS: usize = 3;
+    const CONFLICT: &'static str = "ON CONFLICT (agent, name) DO UPDATE SET value = excluded.value";
+
+    fn bind(self, to: &mut Values) -> Result<(), BoxDynError> {
+        to.text(self.agent.as_str())?;
+        to.text(self.name)?;
+        to.bytes(self.value)
     }
 }
 

@@ -6,6 +6,7 @@ mod queue;
 mod samples;
 mod sessions;
 mod turns;
+mod values;
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -15,7 +15,7 @@ use crate::dir::StateDir;
 use crate::error::StoreError;
 use crate::plan::{Plan, Recorded, Reply, plan};
 use crate::queue::{BATCH, Job, Room, Shared, Working};
-use crate::rows::{self, Hash, RowId};
+use crate::rows::{self, Hash, RowId, ValueRow};
 use crate::sessions::{Key, Session, Sessions};
 
 /// Owns the writing connection, the directory's lock, and what is remembered.
@@ -186,6 +186,17 @@ impl Writer {
         rows::insert(plan.contents, &mut transaction).await?;
         rows::insert(plan.turns, &mut transaction).await?;
         rows::insert(plan.samples, &mut transaction).await?;
+        let mut values = Vec::with_capacity(plan.values.len());
+        for ((agent, name), value) in plan.values {
+            match value {
+                Some(value) => values.push(ValueRow { agent, name, value }),
+                None => {
+                    let query = sqlx::query("DELETE FROM policy_values WHERE agent = $1 AND name = $2");
+                    query.bind(agent.as_str().to_owned()).bind(name).execute(&mut *transaction).await?;
+                }
+            }
+        }
+        rows::insert(values, &mut transaction).await?;
         transaction.commit().await
     }
 
@@ -238,6 +249,8 @@ impl Writer {
         let writer = &mut self.database.writer;
         let query = sqlx::query("DELETE FROM sessions WHERE agent = $1").bind(agent.as_str().to_owned());
         let done = query.execute(&mut *writer).await.map_err(sql("delete the agent's sessions"))?;
+        let values = sqlx::query("DELETE FROM policy_values WHERE agent = $1").bind(agent.as_str().to_owned());
+        values.execute(&mut *writer).await.map_err(sql("delete the policy's values"))?;
         self.sessions.forget(agent);
         writer.execute("VACUUM").await.map_err(sql("rebuild the database"))?;
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;

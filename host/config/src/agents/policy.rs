@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use domain::{AgentId, Digest, PolicyLimits, PublicKey, TrustRoot};
+use domain::{
+    AgentId, BreakerLimits, Digest, FailureRules, Fallback, FileGrant, PolicyGrants, PolicyLimits, PublicKey, TrustRoot,
+};
 use serde_json::json;
 
 use super::SkillsConfig;
@@ -26,8 +28,12 @@ pub struct PolicyConfig {
     pub builtin_json: String,
     /// What a call may use.
     pub limits: PolicyLimits,
-    /// What becomes of a sample when the module that should judge it fails.
-    pub on_filter_failure: FilterFailure,
+    /// What happens when a module fails.
+    pub on_failure: FailureRules,
+    /// When a module that keeps failing is left alone.
+    pub breaker: BreakerLimits,
+    /// What the modules may do beside deciding.
+    pub grants: PolicyGrants,
 }
 
 /// Which module has which hook; none: the built-in. The hooks that a module does not export are the built-in's too.
@@ -52,17 +58,7 @@ pub struct ModuleRef {
     pub signed_by: Vec<TrustRoot>,
 }
 
-/// What becomes of a sample when the module that should judge it fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FilterFailure {
-    /// It is left out.
-    Drop,
-    /// The built-in policy judges it.
-    Builtin,
-}
-
 pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>) -> PolicyConfig {
-    refuse_grants(id, reader);
     let hooks = hooks(id, reader);
     let own = own_settings(id, reader);
     let mut builtin = builtin_settings(skills);
@@ -81,7 +77,9 @@ pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>)
         builtin_json,
         hooks,
         limits: limits(id, reader),
-        on_filter_failure: on_failure(id, reader),
+        on_failure: on_failure(id, reader),
+        breaker: breaker(id, reader),
+        grants: grants(id, reader),
     }
 }
 
@@ -287,43 +285,44 @@ fn wall(
     wall
 }
 
-/// A grant that is written down and not enforced would be believed.
-fn refuse_grants(id: &AgentId, reader: &mut Reader<'_>) {
-    let path = format!("agents.{id}.policy.grants");
-    let Some(serde_json::Value::Object(grants)) = reader.value(&path) else { return };
-    if !grants.is_empty() {
-        let names: Vec<&str> = grants.keys().map(String::as_str).collect();
-        let message =
-            format!("no grant is enforced by this build yet, so none can be given: {}", quote(&names.join(", ")));
-        reader.report.error(
-            &path,
-            reader.place(&path),
-            message,
-            "remove it: modules get what the contract gives to all",
-        );
+/// Grants are a module's: an agent that names a module of its own inherits none.
+fn grants(id: &AgentId, reader: &mut Reader<'_>) -> PolicyGrants {
+    let prefix = format!("agents.{}.policy.grants", level(id, reader));
+    let mut word = |key: &str| reader.text(&format!("{prefix}.{key}"));
+    let skills = match word("skills").as_deref() {
+        Some("write") => Some(FileGrant::Write),
+        Some(_) => Some(FileGrant::Read),
+        None => None,
+    };
+    let lora = word("lora").is_some();
+    let (kv, log) = (reader.value(&format!("{prefix}.kv")), reader.value(&format!("{prefix}.log")));
+    PolicyGrants { skills, lora, kv, log, ..PolicyGrants::default() }
+}
+
+fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> FailureRules {
+    let usual = FailureRules::default();
+    let mut rule =
+        |hook: &str, usual| match reader.for_agent::<String>(id, &format!("policy.on_failure.{hook}")).as_deref() {
+            Some("builtin") => Fallback::Builtin,
+            Some("previous") => Fallback::Previous,
+            Some("deny") => Fallback::Deny,
+            Some("drop") => Fallback::Drop,
+            _ => usual,
+        };
+    FailureRules {
+        route: rule("route", usual.route),
+        select: rule("select", usual.select),
+        filter: rule("filter", usual.filter),
     }
 }
 
-fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> FilterFailure {
-    let allowed: [(&str, &[&str]); 3] =
-        [("route", &["builtin"]), ("select", &["builtin"]), ("filter", &["drop", "builtin"])];
-    for (hook, outcomes) in allowed {
-        let path = format!("agents.{id}.policy.on_failure.{hook}");
-        let Some(outcome) = reader.text(&path) else { continue };
-        if outcomes.contains(&outcome.as_str()) {
-            continue;
-        }
-        let (message, remedy) = match outcome.as_str() {
-            "deny" | "previous" | "drop" | "builtin" => (
-                format!("{outcome} is not enforced by this build yet when {hook} fails"),
-                format!("use {}", outcomes.join(" or ")),
-            ),
-            other => unknown(other, "an outcome", outcomes),
-        };
-        reader.report.error(&path, reader.place(&path), message, remedy);
-    }
-    match reader.for_agent::<String>(id, "policy.on_failure.filter").as_deref() {
-        Some("builtin") => FilterFailure::Builtin,
-        _ => FilterFailure::Drop,
+fn breaker(id: &AgentId, reader: &mut Reader<'_>) -> BreakerLimits {
+    let usual = BreakerLimits::default();
+    let backoff = reader.for_agent(id, "policy.breaker.backoff").unwrap_or(usual.backoff);
+    BreakerLimits {
+        failures: reader.for_agent(id, "policy.breaker.failures").unwrap_or(usual.failures),
+        window: reader.for_agent(id, "policy.breaker.window").unwrap_or(usual.window),
+        backoff,
+        longest: reader.for_agent(id, "policy.breaker.longest").unwrap_or(usual.longest).max(backoff),
     }
 }

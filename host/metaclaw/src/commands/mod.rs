@@ -23,6 +23,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Start(args) if args.daemon => start::in_background(&args, &paths, cli.json),
         Command::Start(args) => start::in_foreground(&args, &paths, cli.json),
         Command::Stop(args) => status::stop(&args, &paths, cli.json),
+        Command::Reload(args) => status::reload(&args, &paths, cli.json),
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),

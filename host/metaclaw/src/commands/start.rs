@@ -24,12 +24,22 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::StartArgs;
 use crate::exit::Exit;
 use crate::output;
+use crate::reloading::Reloader;
 use crate::running::Running;
 use crate::wiring::{self, Parts};
 
 /// How long a background host may take to serve: loading a large model takes a while.
 const DAEMON_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(50);
+/// What a host is served with, beside its parts.
+struct Serving<'a> {
+    paths: &'a Paths,
+    options: LoadOptions,
+    config: &'a Config,
+    running: &'a Running,
+    json: bool,
+}
+
 /// How many agents the greeting names.
 const SHOWN_AGENTS: usize = 4;
 
@@ -37,7 +47,6 @@ const SHOWN_AGENTS: usize = 4;
 struct Signals {
     term: Signal,
     int: Signal,
-    hup: Signal,
 }
 
 /// `metaclaw start`
@@ -64,7 +73,8 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
         version: env!("CARGO_PKG_VERSION").into(),
         wants_key: config.server.wants_key(),
     };
-    let served = serve(&runtime, &config, listener, store, parts, &running, json);
+    let serving = Serving { paths, options: options(args), config: &config, running: &running, json };
+    let served = serve(&runtime, &serving, listener, store, parts);
     Running::withdraw(&config.home);
     served
 }
@@ -93,40 +103,41 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 /// acknowledged is durable already.
 fn serve(
     runtime: &Runtime,
-    config: &Config,
+    serving: &Serving<'_>,
     listener: Listener,
     store: Store,
     parts: Parts,
-    running: &Running,
-    json: bool,
 ) -> anyhow::Result<()> {
+    let Serving { paths, options, config, running, json } = *serving;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let Parts { engine, skills, upstreams, default, named, .. } = parts;
     runtime.block_on(async {
         let signals = Signals::catch()?;
+        let hangup = signal(SignalKind::hangup()).context("signals cannot be caught")?;
         let host = Arc::new(Host::new(HostParts {
             default,
             named,
             unknown: config.unknown,
             upstreams,
             skills,
+            skills_dir: config.skills_dir.clone(),
             store,
             metrics,
             idle_timeout: config.sessions.idle_timeout,
         }));
         let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys);
         let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
+        let reloader = Reloader::new(paths, options, engine.clone(), host.clone(), access.clone(), config);
         let app = App { host: host.clone(), registry: Arc::new(registry), access, options: Options { max_body } };
         let stop = CancellationToken::new();
         // Whoever reads the greeting may look for this host, and stop it, at once.
         running.announce(&config.home).context("the note of the running host could not be written")?;
         greet(config, running, json);
         let work = async {
-            let cut = tokio::join!(server::serve(listener, app, stop.clone(), config.server.shutdown_grace), async {
-                stop.run_until_cancelled(host.end_idle_sessions()).await;
-            })
-            .0;
+            let serve = server::serve(listener, app, stop.clone(), config.server.shutdown_grace);
+            let idle = stop.run_until_cancelled(host.end_idle_sessions());
+            let (cut, _, ()) = tokio::join!(serve, idle, reloader.run(hangup, stop.clone()));
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"
@@ -150,18 +161,15 @@ impl Signals {
     /// From now on none of them ends the process by itself.
     fn catch() -> anyhow::Result<Self> {
         let caught = |kind| signal(kind).context("signals cannot be caught");
-        let (term, int, hup) = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
-        Ok(Signals { term: caught(term)?, int: caught(int)?, hup: caught(hup)? })
+        Ok(Signals { term: caught(SignalKind::terminate())?, int: caught(SignalKind::interrupt())? })
     }
 
-    /// Cancels `stop` at the first SIGTERM or SIGINT; returns at the second. SIGHUP, which a closing terminal sends, is
-    /// ignored.
+    /// Cancels `stop` at the first SIGTERM or SIGINT; returns at the second.
     async fn wait(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 _ = self.term.recv() => {}
                 _ = self.int.recv() => {}
-                _ = self.hup.recv() => continue,
             }
             if stop.is_cancelled() {
                 bail!("stopped at once by a second signal: turns under way were cut off");

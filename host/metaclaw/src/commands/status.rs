@@ -11,6 +11,8 @@ use crate::running::Running;
 
 /// Longer than the host's own grace for turns under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(90);
+/// A module of many megabytes takes a while to compile.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(50);
 
 /// `metaclaw status`
@@ -25,21 +27,67 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
         "running: http://{} (process {}, version {})",
         running.address, running.pid, running.version
     ));
-    let problems = ready["problems"].as_array().cloned().unwrap_or_default();
-    match problems.is_empty() {
-        true => output::line("ready: yes"),
-        false => {
-            problems.iter().for_each(|p| output::line(format_args!("problem: {}", p.as_str().unwrap_or_default())))
-        }
+    let problems = texts(&ready["problems"]);
+    if problems.is_empty() {
+        output::line("ready: yes");
+    }
+    problems.iter().for_each(|problem| output::line(format_args!("problem: {problem}")));
+    for problem in texts(&ready["reload_problems"]) {
+        output::line(format_args!("not taken over: {problem}"));
     }
     Ok(())
+}
+
+/// `metaclaw reload`
+pub(crate) fn reload(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
+    let running = Running::find(&paths.home, args.port)?;
+    let runtime = super::runtime()?;
+    let count = |state: &serde_json::Value| state["reloads"].as_u64().unwrap_or_default();
+    let before = count(&runtime.block_on(running.ready())?);
+    send(&running, Signal::HUP)?;
+    let began = Instant::now();
+    let state = loop {
+        let state = runtime.block_on(running.ready())?;
+        if count(&state) > before {
+            break state;
+        }
+        if began.elapsed() > RELOAD_TIMEOUT {
+            bail!("the host is still at it after {} s: see its log", RELOAD_TIMEOUT.as_secs());
+        }
+        pause();
+    };
+    let problems = texts(&state["reload_problems"]);
+    if json {
+        output::json(&json!({"reloaded": running.pid, "problems": problems}));
+    } else {
+        problems.iter().for_each(|problem| output::line(format_args!("problem: {problem}")));
+    }
+    match (problems.is_empty(), json) {
+        (false, _) => bail!("not all of the new configuration serves; what served before does"),
+        (true, false) => output::line("reloaded"),
+        (true, true) => {}
+    }
+    Ok(())
+}
+
+fn texts(list: &serde_json::Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|p| p.as_str().map(str::to_owned)).collect()
+}
+
+fn send(running: &Running, signal: Signal) -> anyhow::Result<()> {
+    let pid = i32::try_from(running.pid).ok().and_then(Pid::from_raw).context("the host's process id is not one")?;
+    kill_process(pid, signal).with_context(|| format!("process {} could not be told", running.pid))
+}
+
+#[expect(clippy::disallowed_methods, reason = "another process is waited for, from a plain thread")]
+fn pause() {
+    std::thread::sleep(POLL);
 }
 
 /// `metaclaw stop`
 pub(crate) fn stop(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    let pid = i32::try_from(running.pid).ok().and_then(Pid::from_raw).context("the host's process id is not one")?;
-    kill_process(pid, Signal::TERM).with_context(|| format!("process {} could not be told to stop", running.pid))?;
+    send(&running, Signal::TERM)?;
     let began = Instant::now();
     while running.lives() {
         if began.elapsed() > STOP_TIMEOUT {
@@ -50,8 +98,7 @@ pub(crate) fn stop(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result
                 running.pid
             );
         }
-        #[expect(clippy::disallowed_methods, reason = "another process is waited for, from a plain thread")]
-        std::thread::sleep(POLL);
+        pause();
     }
     match json {
         true => output::json(&json!({"stopped": running.pid})),

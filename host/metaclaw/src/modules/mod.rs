@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use config::ModuleRef;
+use config::{ModuleRef, PolicyConfig};
 use domain::{SignatureError, TrustRoot};
 use policy::{Cache, CacheLimits, ChildCompiler, Compile, CompileLimits, Engine, Module};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -61,7 +61,20 @@ fn allow_open_files() {
 }
 
 /// Loads an agent's module, whose digest, signature or both must be what the configuration says.
-pub(crate) fn load(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyhow::Result<Arc<Module>> {
+pub(crate) fn load(engine: &Engine, module: &ModuleRef, settings: &PolicyConfig) -> anyhow::Result<Arc<Module>> {
+    let loaded = load_approved(engine, module, &settings.config_json)?;
+    loaded.check_grants(&settings.grants).with_context(|| format!("policy module {}", module.path.display()))?;
+    Ok(loaded)
+}
+
+/// The file beside a module that holds its signature.
+pub(crate) fn signature_of(module: &Path) -> PathBuf {
+    let mut signature = module.as_os_str().to_owned();
+    signature.push(SIGNATURE);
+    PathBuf::from(signature)
+}
+
+fn load_approved(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyhow::Result<Arc<Module>> {
     let what = || format!("policy module {}", module.path.display());
     // These are the bytes that are checked and the bytes that run: the file is not looked at again.
     let bytes = files::read(&module.path, MAX_MODULE).with_context(what)?;
@@ -75,9 +88,7 @@ fn check_signature(module: &ModuleRef, bytes: &[u8]) -> anyhow::Result<()> {
         return Ok(());
     }
     let who = || module.signed_by.iter().map(|root| root.name.as_str()).collect::<Vec<_>>().join(" or ");
-    let mut signature = module.path.clone().into_os_string();
-    signature.push(SIGNATURE);
-    let signature = PathBuf::from(signature);
+    let signature = signature_of(&module.path);
     let text = match files::read(&signature, MAX_SIGNATURE) {
         Ok(text) => String::from_utf8_lossy(&text).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -33,7 +33,7 @@ fn folder() -> (TempDir, ModuleRef) {
 }
 
 fn refusal(module: &ModuleRef) -> String {
-    match super::load(&ENGINE, module, "{}") {
+    match super::load_approved(&ENGINE, module, "{}") {
         Ok(module) => panic!("loaded: {module:?}"),
         Err(error) => format!("{error:#}"),
     }
@@ -42,11 +42,11 @@ fn refusal(module: &ModuleRef) -> String {
 #[test]
 fn one_of_those_who_may_must_have_signed_it() {
     let (_folder, module) = folder();
-    assert_eq!(super::load(&ENGINE, &module, "{}").unwrap().digest(), Digest::of(POLICY));
+    assert_eq!(super::load_approved(&ENGINE, &module, "{}").unwrap().digest(), Digest::of(POLICY));
     let either = ModuleRef { signed_by: vec![root("team-b", TEAM_B), root("team-a", TEAM_A)], ..module.clone() };
-    assert!(super::load(&ENGINE, &either, "{}").is_ok());
+    assert!(super::load_approved(&ENGINE, &either, "{}").is_ok());
     let pinned = ModuleRef { sha256: Some(Digest::of(POLICY)), ..module.clone() };
-    assert!(super::load(&ENGINE, &pinned, "{}").is_ok());
+    assert!(super::load_approved(&ENGINE, &pinned, "{}").is_ok());
 
     let wrongly_pinned = ModuleRef { sha256: Some(Digest::of(b"")), ..module.clone() };
     assert!(refusal(&wrongly_pinned).contains("the configuration pins e3b0c44298fc"), "both are asked for");
@@ -88,7 +88,7 @@ fn without_a_good_signature_it_is_not_loaded() {
         spoil(&folder.path().join("policy.wasm.minisig"));
         if *what == "a long one" {
             // Nothing after the first four lines is read, and no more than a few KiB.
-            assert!(super::load(&ENGINE, &module, "{}").is_ok());
+            assert!(super::load_approved(&ENGINE, &module, "{}").is_ok());
             continue;
         }
         let got = refusal(&module);
@@ -141,7 +141,7 @@ fn a_file_that_is_swapped_while_it_is_loaded_is_the_right_one_or_refused() {
         let mut refused = 0;
         for _ in 0..2_000 {
             for module in [&pinned, &signed] {
-                match super::load(&ENGINE, module, "{}") {
+                match super::load_approved(&ENGINE, module, "{}") {
                     Ok(module) => {
                         assert_eq!(module.digest(), good);
                         loaded += 1;
@@ -155,7 +155,11 @@ fn a_file_that_is_swapped_while_it_is_loaded_is_the_right_one_or_refused() {
     });
     let unchecked = ModuleRef { signed_by: Vec::new(), ..signed };
     fs::write(&unchecked.path, &other).unwrap();
-    assert_eq!(super::load(&ENGINE, &unchecked, "{}").unwrap().digest(), Digest::of(&other), "it would have run");
+    assert_eq!(
+        super::load_approved(&ENGINE, &unchecked, "{}").unwrap().digest(),
+        Digest::of(&other),
+        "it would have run"
+    );
 }
 
 #[test]

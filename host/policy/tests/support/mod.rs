@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
-use domain::{AgentId, Mode, PolicyLimits, SessionId, SkillScope, TurnKind};
+use domain::{
+    AgentId, BreakerLimits, ByteSize, FailureRules, Fallback, Mode, PolicyGrants, PolicyLimits, SessionId, SkillScope,
+    TurnKind,
+};
 use policy::{
-    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, Message, Module, SampleSource, Scored,
-    SkillSummary, Target, TurnSource,
+    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, HookModules, Message, Module, SampleSource,
+    Scored, SkillSummary, Target, TurnSource,
 };
 
 /// One engine for all tests of a file, as in the product.
@@ -42,34 +45,24 @@ fn guest(path: &str) -> Vec<u8> {
 
 /// An agent whose hooks are all those of `module`.
 pub fn agent(module: &Arc<Module>, config: &str, limits: PolicyLimits) -> AgentPolicy {
-    let some = || Some(module.clone());
-    let parts = AgentPolicyParts {
-        builtin_config: "{}".into(),
-        builtin_filters_after_failure: true,
-        route: some(),
-        select: some(),
-        filter: some(),
-        config: config.into(),
+    AgentPolicy::new(&ENGINE, parts(module, config, limits))
+}
+
+/// Its parts: it is asked however often it fails.
+pub fn parts(module: &Arc<Module>, config: &str, limits: PolicyLimits) -> AgentPolicyParts {
+    AgentPolicyParts {
+        modules: HookModules::all(module, config),
+        on_failure: FailureRules { filter: Fallback::Builtin, ..FailureRules::default() },
+        breaker: BreakerLimits { failures: 0, ..BreakerLimits::default() },
+        grants: PolicyGrants { log: Some(ByteSize(8 << 10)), ..PolicyGrants::default() },
         limits,
-    };
-    AgentPolicy::new(&ENGINE, parts)
+        ..AgentPolicyParts::default()
+    }
 }
 
 /// An agent that has no module.
 pub fn plain() -> AgentPolicy {
-    let limits = PolicyLimits::default();
-    AgentPolicy::new(
-        &ENGINE,
-        AgentPolicyParts {
-            builtin_config: "{}".into(),
-            builtin_filters_after_failure: true,
-            route: None,
-            select: None,
-            filter: None,
-            config: "{}".into(),
-            limits,
-        },
-    )
+    AgentPolicy::new(&ENGINE, AgentPolicyParts::default())
 }
 
 /// Limits whose wall time does not matter, however busy the machine is.

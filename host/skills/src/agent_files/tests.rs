@@ -54,7 +54,12 @@ impl Disk {
     }
 
     fn files(&self, agent: &str, limits: FileLimits) -> AgentFiles {
-        AgentFiles::open(&self.at("skills"), &self.at("lora"), &AgentId::from_trusted(agent).unwrap(), limits)
+        AgentFiles::open(
+            &self.at("skills"),
+            &self.at("lora").join(agent),
+            &AgentId::from_trusted(agent).unwrap(),
+            limits,
+        )
     }
 
     fn mine(&self) -> AgentFiles {

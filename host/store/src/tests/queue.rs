@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::*;
-use crate::queue::{BATCH, Queue, Room, Shared};
+use crate::queue::{BATCH, Job, Queue, Room, Shared};
 use crate::{Health, StoreError};
 
 /// What a record of these tests costs, when its request has 1000 bytes.
@@ -29,6 +29,10 @@ fn small() -> [StoreOptions; 2] {
 
 fn record(name: &str) -> TurnRecord {
     turn("a", name, "x".repeat(1000))
+}
+
+fn turn_job(record: TurnRecord) -> Job {
+    Job::Turn(Box::new(record))
 }
 
 #[tokio::test]
@@ -101,12 +105,12 @@ async fn the_queue_holds_no_more_than_its_bounds() {
         let shared = Arc::new(Shared::new(bytes));
         let (queue, mut jobs) = Queue::new(entries, Arc::clone(&shared));
         for _ in 0..8 {
-            assert!(poll(pin!(queue.record(record("s")))).is_ready());
+            assert!(poll(pin!(queue.hand_over(turn_job(record("s"))))).is_ready());
         }
         assert!(!shared.is_urgent());
         {
             let ninth = record("s");
-            let mut waits = pin!(queue.record(ninth.clone()));
+            let mut waits = pin!(queue.hand_over(turn_job(ninth.clone())));
             assert!(poll(waits.as_mut()).is_pending());
             assert!(shared.is_urgent(), "who waits for room makes a commit due");
             assert_eq!(jobs.len(), 8);
@@ -116,7 +120,7 @@ async fn the_queue_holds_no_more_than_its_bounds() {
         }
         assert!(!shared.is_urgent());
         {
-            let mut waits = pin!(queue.record(record("s")));
+            let mut waits = pin!(queue.hand_over(turn_job(record("s"))));
             assert!(poll(waits.as_mut()).is_pending());
         }
         assert!(!shared.is_urgent(), "who gave up hurries nobody");
@@ -128,9 +132,9 @@ async fn the_queue_holds_no_more_than_its_bounds() {
 async fn a_small_record_does_not_overtake_a_large_one_that_waits() {
     let shared = Arc::new(Shared::new(2 * COST));
     let (queue, mut jobs) = Queue::new(100, Arc::clone(&shared));
-    assert!(poll(pin!(queue.record(record("first")))).is_ready());
-    let mut large = pin!(queue.record(turn("a", "large", "x".repeat(1900))));
-    let mut small = pin!(queue.record(turn("a", "small", "")));
+    assert!(poll(pin!(queue.hand_over(turn_job(record("first"))))).is_ready());
+    let mut large = pin!(queue.hand_over(turn_job(turn("a", "large", "x".repeat(1900)))));
+    let mut small = pin!(queue.hand_over(turn_job(turn("a", "small", ""))));
     assert!(poll(large.as_mut()).is_pending());
     assert!(poll(small.as_mut()).is_pending(), "it would fit, and the large one would never get its turn");
     let taken = [jobs.try_recv().unwrap()];

@@ -1,0 +1,76 @@
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::AgentId;
+use policy::{FileEntry, FileRoot, FileSource, Refused};
+use skills::{AgentFiles, FileError, FileKind, FileLimits, Root};
+
+use crate::values::AgentValues;
+
+/// What each agent's policy may have beside the turn: its folders, and the values it keeps. They outlive every reload.
+#[derive(Debug)]
+pub(crate) struct Possessions {
+    skills: PathBuf,
+    values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
+}
+
+/// One agent's folders, as its policy sees them.
+struct Folders(AgentFiles);
+
+impl Possessions {
+    /// For agents with skill folders below `skills`.
+    pub(crate) fn new(skills: PathBuf) -> Self {
+        Possessions { skills, values: Mutex::default() }
+    }
+
+    /// The folders of an agent whose adapters are in `lora`.
+    pub(crate) fn files(&self, agent: &AgentId, lora: &std::path::Path) -> Arc<dyn FileSource> {
+        Arc::new(Folders(AgentFiles::open(&self.skills, lora, agent, FileLimits::default())))
+    }
+
+    /// The values of an agent. The caller has seen to it that there are not too many agents.
+    pub(crate) fn values(&self, agent: &AgentId) -> Arc<AgentValues> {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.entry(agent.clone()).or_default().clone()
+    }
+}
+
+impl FileSource for Folders {
+    fn list(&self, root: FileRoot, path: &str) -> Result<Vec<FileEntry>, Refused> {
+        Ok(self.0.list(place(root), path).map_err(refused)?.into_iter().map(entry).collect())
+    }
+
+    fn stat(&self, root: FileRoot, path: &str) -> Result<FileEntry, Refused> {
+        self.0.stat(place(root), path).map(entry).map_err(refused)
+    }
+
+    fn read(&self, root: FileRoot, path: &str, offset: u64, len: u32) -> Result<Vec<u8>, Refused> {
+        self.0.read(place(root), path, offset, len).map_err(refused)
+    }
+
+    fn write(&self, root: FileRoot, path: &str, bytes: &[u8]) -> Result<(), Refused> {
+        self.0.write(place(root), path, bytes).map_err(refused)
+    }
+
+    fn remove(&self, root: FileRoot, path: &str) -> Result<(), Refused> {
+        self.0.remove(place(root), path).map_err(refused)
+    }
+}
+
+fn place(root: FileRoot) -> Root {
+    match root {
+        FileRoot::Skills => Root::Skills,
+        FileRoot::Shared => Root::Shared,
+        FileRoot::Lora => Root::Lora,
+    }
+}
+
+fn entry(entry: skills::FileEntry) -> FileEntry {
+    FileEntry { folder: entry.kind == FileKind::Folder, name: entry.name, size: entry.size }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn refused(error: FileError) -> Refused {
+    Refused { code: error.kind(), message: error.to_string() }
+}

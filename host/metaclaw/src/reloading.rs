@@ -1,0 +1,212 @@
+//! Takes a changed configuration, or a changed module, over without a restart. What cannot be taken over is said, and what served
+//! before serves on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agents::{AgentParts, Host};
+use config::{AgentConfig, Config, LoadOptions, Paths, Settings, Shown};
+use domain::AgentId;
+use policy::Engine;
+use server::Access;
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
+
+use crate::{modules, wiring};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// Keys, or beginnings of keys, that a running host can take over. The others hold from its start to its end.
+const LIVE: &[&str] = &["agents.", "agents_unknown", "mode", "skills.", "proxy.api_key", "trust."];
+/// Of those that hold, the one that decides who can reach the host at all.
+const BOUND_TO: &str = "proxy.host";
+
+/// Reads the configuration anew when it or a module changes, and when it is asked to by SIGHUP.
+pub(crate) struct Reloader {
+    paths: Paths,
+    options: LoadOptions,
+    engine: Arc<Engine>,
+    host: Arc<Host>,
+    access: Access,
+    /// The settings that hold from the start to the end.
+    fixed: Vec<Shown>,
+    /// The files as the present agents were made of them.
+    taken: Vec<Stamp>,
+    /// The files as they were when last looked at: what is being written is left alone until it stays the same.
+    seen: Vec<Stamp>,
+    modules: Vec<PathBuf>,
+}
+
+/// What tells one version of a file from another; nothing for a file that is not there.
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+impl Reloader {
+    /// For a host that was put together from `config` just now.
+    pub(crate) fn new(
+        paths: &Paths,
+        options: LoadOptions,
+        engine: Arc<Engine>,
+        host: Arc<Host>,
+        access: Access,
+        config: &Config,
+    ) -> Self {
+        let mut reloader = Reloader {
+            paths: paths.clone(),
+            options,
+            engine,
+            host,
+            access,
+            fixed: fixed(paths),
+            taken: Vec::new(),
+            seen: Vec::new(),
+            modules: watched(config),
+        };
+        reloader.taken = reloader.look();
+        reloader.seen.clone_from(&reloader.taken);
+        reloader
+    }
+
+    /// Works until `stop`.
+    pub(crate) async fn run(mut self, mut asked: Signal, stop: CancellationToken) {
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                _ = asked.recv() => true,
+                () = tokio::time::sleep(LOOK) => false,
+            };
+            let engine = self.engine.clone();
+            let mut work = tokio::task::spawn_blocking(move || {
+                self.turn(asked);
+                self
+            });
+            let done = tokio::select! {
+                done = &mut work => done,
+                () = stop.cancelled() => {
+                    // A module may take minutes to compile, and nobody will need it.
+                    engine.stop_compiling();
+                    work.await
+                }
+            };
+            match done {
+                Ok(back) => self = back,
+                Err(error) => {
+                    tracing::error!(%error, "reloading has failed and is not tried again: restart the host");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, asked: bool) {
+        let now = self.look();
+        let settled = now == self.seen;
+        self.seen.clone_from(&now);
+        if asked || (settled && now != self.taken) {
+            self.reload();
+            self.taken = self.look();
+            self.seen.clone_from(&self.taken);
+        }
+    }
+
+    fn look(&self) -> Vec<Stamp> {
+        let files = std::iter::once(&self.paths.config_file).chain(&self.modules);
+        files.map(|file| stamp(file)).collect()
+    }
+
+    fn reload(&mut self) {
+        let loaded = match config::load(&self.paths, self.options) {
+            Ok(loaded) => loaded,
+            Err(problems) => return self.refuse(vec![problems.to_string()]),
+        };
+        let config = loaded.config;
+        self.modules = watched(&config);
+        let strange = self.strange_upstreams(&config);
+        if !strange.is_empty() {
+            return self.refuse(strange);
+        }
+        let now = fixed(&self.paths);
+        let holding: Vec<&Shown> = now.iter().filter(|shown| !self.fixed.contains(shown)).collect();
+        let mut problems: Vec<String> =
+            holding.iter().map(|s| format!("`{}` takes effect when the host is started anew", s.path)).collect();
+        let mut agent = |id: &AgentId, config: &Arc<AgentConfig>| self.agent(id, config, &mut problems);
+        let default = agent(&AgentId::Default, &config.agent(&AgentId::Default));
+        let named = config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect();
+        self.host.replace_agents(default, named, config.unknown);
+        // Without this, a key could be given up for a socket that is still open to the network.
+        if holding.iter().all(|shown| shown.path != BOUND_TO) {
+            self.access.replace(config.server.api_key.as_ref(), &config.server.agent_keys);
+        }
+        problems.iter().for_each(|problem| tracing::warn!(%problem, "not all of the new configuration serves"));
+        tracing::info!(problems = problems.len(), "the configuration was read anew");
+        self.host.note_reload(true, problems);
+    }
+
+    fn refuse(&self, problems: Vec<String>) {
+        problems
+            .iter()
+            .for_each(|problem| tracing::error!(%problem, "the new configuration is refused; the old one serves on"));
+        self.host.note_reload(false, problems);
+    }
+
+    /// An agent as the new configuration has it; with the policy that serves now, if the new one does not load.
+    fn agent(&self, id: &AgentId, config: &Arc<AgentConfig>, problems: &mut Vec<String>) -> AgentParts {
+        let serving = self.host.policy_of(id).and_then(Result::ok);
+        let policy = match (wiring::agent_policy(&self.engine, config, serving.as_ref()), serving) {
+            (Ok(policy), _) => Ok(policy),
+            (Err(error), Some(serving)) => {
+                problems.push(format!("agent `{id}`: {error:#}; its present policy serves on"));
+                Ok(serving)
+            }
+            (Err(error), None) => {
+                problems.push(format!("agent `{id}` is not served: {error:#}"));
+                Err(format!("{error:#}").into())
+            }
+        };
+        AgentParts { id: id.clone(), config: config.clone(), policy }
+    }
+
+    /// Agents that would be sent where this host cannot send them.
+    fn strange_upstreams(&self, config: &Config) -> Vec<String> {
+        let targets = config.agents().flat_map(|(id, agent)| agent.targets.iter().map(move |target| (id, target)));
+        let missing = targets.filter(|(_, target)| !self.host.has_upstream(&target.upstream));
+        missing
+            .map(|(id, t)| format!("agent `{id}` uses the upstream `{}`, which needs a start of the host", t.upstream))
+            .collect()
+    }
+}
+
+/// The settings that hold as long as the host runs, in their order; nothing when the file cannot be read.
+fn fixed(paths: &Paths) -> Vec<Shown> {
+    let live = |path: &str| {
+        LIVE.iter().any(|key| {
+            path == *key || (path.starts_with(key) && key.ends_with('.')) || path.starts_with("agents_unknown")
+        })
+    };
+    let settings = Settings::read(paths).map(|settings| settings.listing().0).unwrap_or_default();
+    settings.into_iter().filter(|shown| !live(&shown.path)).collect()
+}
+
+/// The module files that the configuration names, and their signatures where these are asked for, each once.
+fn watched(config: &Config) -> Vec<PathBuf> {
+    let hooks = config.agents().map(|(_, agent)| &agent.policy.hooks);
+    let mut files: Vec<PathBuf> = hooks
+        .flat_map(|h| [&h.route, &h.select, &h.filter])
+        .flatten()
+        .flat_map(|module| {
+            let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(&module.path));
+            [Some(module.path.clone()), signature]
+        })
+        .flatten()
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+fn stamp(file: &Path) -> Stamp {
+    let about = fs::metadata(file).ok()?;
+    Some((about.ino(), about.mtime(), about.mtime_nsec(), about.size()))
+}
