@@ -7,6 +7,7 @@ mod grants;
 mod identity;
 mod keys;
 mod layering;
+mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
 mod policy;

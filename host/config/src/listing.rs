@@ -55,6 +55,13 @@ impl Settings {
         let mut all = Vec::new();
         for top in schema::children("") {
             let names: Vec<String> = match top {
+                "trust" => {
+                    let keys = schema::find("trust.*").into_iter();
+                    let named =
+                        keys.flat_map(|key| self.trusted.keys().map(move |name| (key, format!("trust.{name}"))));
+                    all.extend(named.filter_map(|(key, path)| self.show(key, path, false)));
+                    continue;
+                }
                 "agents" => self.agents.keys().map(ToString::to_string).collect(),
                 "upstreams" => self.upstreams.keys().cloned().collect(),
                 _ => {

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use domain::{AgentId, Mode, PolicyLimits};
+use domain::{AgentId, Digest, Mode, PolicyLimits};
 use serde::Serialize;
 
 use crate::agents::{ModuleRef, Target};
@@ -146,8 +146,14 @@ fn upstream_overview(upstream: &UpstreamConfig) -> UpstreamOverview {
 fn module_text(module: Option<&ModuleRef>) -> String {
     match module {
         None => "builtin:default".to_owned(),
-        Some(ModuleRef { path, sha256: Some(digest) }) => format!("{} ({})", path.display(), digest.short()),
-        Some(ModuleRef { path, sha256: None }) => format!("{} (no digest)", path.display()),
+        Some(ModuleRef { path, sha256, signed_by }) => {
+            let digest = sha256.as_ref().map(Digest::short);
+            let names: Vec<&str> = signed_by.iter().map(|root| root.name.as_str()).collect();
+            let signed = (!names.is_empty()).then(|| format!("signed by {}", names.join(" or ")));
+            let checks: Vec<String> = digest.into_iter().chain(signed).collect();
+            let checks = if checks.is_empty() { "no digest".to_owned() } else { checks.join(", ") };
+            format!("{} ({checks})", path.display())
+        }
     }
 }
 

@@ -2,7 +2,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use domain::{ByteSize, Digest};
+use domain::{ByteSize, Digest, PublicKey};
 
 use crate::secret::SecretRef;
 use crate::upstreams::BaseUrl;
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Object,
     Secret,
     Digest,
+    /// To check signatures with.
+    PublicKey,
     /// An IP address to listen on, or `localhost`.
     Host,
     /// The address of an API.
@@ -52,6 +54,7 @@ pub(crate) enum Setting {
     Object(serde_json::Value),
     Secret(SecretRef),
     Digest(Digest),
+    PublicKey(PublicKey),
     Host(IpAddr),
     Url(BaseUrl),
 }
@@ -94,6 +97,7 @@ impl Kind {
                 _ => None,
             },
             Kind::Digest => text(node).and_then(|text| text.parse().ok()).map(Setting::Digest),
+            Kind::PublicKey => text(node).and_then(|text| text.parse().ok()).map(Setting::PublicKey),
             Kind::Host => text(node).and_then(read_host).map(Setting::Host),
             Kind::Clock => text(node).filter(|text| is_clock(text)).map(|text| Setting::Text(text.to_owned())),
         };
@@ -131,6 +135,7 @@ impl Kind {
             Kind::Object => "write `key: value` lines below it".to_owned(),
             Kind::Secret => "write env:NAME or file:PATH".to_owned(),
             Kind::Digest => "write what `sha256sum FILE` prints, in quotes".to_owned(),
+            Kind::PublicKey => "write the last line of the file minisign.pub".to_owned(),
             Kind::Host => "write 127.0.0.1, an IP address of this machine, or 0.0.0.0 for all of them".to_owned(),
             Kind::Url => "write it as https://host/v1".to_owned(),
             Kind::Clock => "write it in quotes, such as \"23:00\"".to_owned(),
@@ -157,6 +162,7 @@ impl fmt::Display for Kind {
             Kind::Object => f.write_str("a section"),
             Kind::Secret => f.write_str("a secret"),
             Kind::Digest => f.write_str("a SHA-256 digest (64 hexadecimal digits)"),
+            Kind::PublicKey => f.write_str("a public key of minisign's (RW and 54 more characters)"),
             Kind::Host => f.write_str("an IP address"),
             Kind::Url => f.write_str("an address"),
             Kind::Path => f.write_str("a path"),
@@ -179,6 +185,7 @@ impl fmt::Display for Setting {
             Setting::Object(json) => json.fmt(f),
             Setting::Secret(secret) => secret.fmt(f),
             Setting::Digest(digest) => digest.fmt(f),
+            Setting::PublicKey(key) => key.fmt(f),
             Setting::Host(host) => host.fmt(f),
             Setting::Url(url) => f.write_str(url.as_str()),
         }
@@ -219,7 +226,8 @@ macro_rules! from_setting {
 
 from_setting! {
     bool: Bool, u16: Integer, u32: Integer, f64: Number, String: Text, Vec<String>: List, Duration: Time,
-    ByteSize: Size, serde_json::Value: Object, SecretRef: Secret, Digest: Digest, IpAddr: Host, BaseUrl: Url,
+    ByteSize: Size, serde_json::Value: Object, SecretRef: Secret, Digest: Digest,
+    PublicKey: PublicKey, IpAddr: Host, BaseUrl: Url,
 }
 
 fn text(node: &Node) -> Option<&str> {

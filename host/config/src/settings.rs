@@ -12,8 +12,10 @@ use domain::{AgentId, AgentName};
 
 /// The `_default` agent's section, from which the others inherit.
 const DEFAULT_AGENT: &str = "_default";
+/// The section of public keys.
+const TRUST: &str = "trust";
 /// Longer names are no names.
-const MAX_UPSTREAM_NAME: usize = 64;
+const MAX_NAME: usize = 64;
 
 /// The values that a file holds, each checked on its own: known keys, right kinds, right ranges.
 ///
@@ -27,6 +29,8 @@ pub struct Settings {
     broken: BTreeSet<String>,
     pub(crate) agents: BTreeMap<AgentId, Place>,
     pub(crate) upstreams: BTreeMap<String, Place>,
+    /// Those whose signatures may count.
+    pub(crate) trusted: BTreeMap<String, Place>,
 }
 
 /// A value and where it stands.
@@ -62,6 +66,7 @@ impl Settings {
             broken: BTreeSet::new(),
             agents: BTreeMap::new(),
             upstreams: BTreeMap::new(),
+            trusted: BTreeMap::new(),
         };
         match yaml::parse(text, report).map(|node| (node.value, node.place)) {
             None | Some((Value::Null, _)) => {}
@@ -96,7 +101,7 @@ impl Settings {
         }
     }
 
-    /// Checks the name of an agent or an upstream, and notes that there is one.
+    /// Checks the name of an agent, an upstream or a key, and notes that there is one.
     fn name(&mut self, key: &yaml::Key, path: &str, report: &mut Report) -> Option<String> {
         let place = Some(key.place);
         if path == "agents" {
@@ -120,15 +125,17 @@ impl Settings {
             return Some(name);
         }
         let first = |c: char| c.is_ascii_alphanumeric();
-        let good = key.name.len() <= MAX_UPSTREAM_NAME
+        let good = key.name.len() <= MAX_NAME
             && key.name.starts_with(first)
             && key.name.chars().all(|c| first(c) || c == '_' || c == '-');
         if !good {
-            let message = format!("{} cannot name an upstream", yaml::quote(&key.name));
+            let what = if path == TRUST { "a key" } else { "an upstream" };
+            let message = format!("{} cannot name {what}", yaml::quote(&key.name));
             report.error(path, place, message, "use letters, digits, `_` and `-`, at most 64");
             return None;
         }
-        self.upstreams.insert(key.name.clone(), key.place);
+        let names = if path == TRUST { &mut self.trusted } else { &mut self.upstreams };
+        names.insert(key.name.clone(), key.place);
         Some(key.name.clone())
     }
 

@@ -9,6 +9,7 @@ mod ids;
 mod limits;
 mod sample;
 mod secret;
+mod signature;
 mod size;
 mod turn;
 
@@ -18,5 +19,6 @@ pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId,
 pub use limits::{BreakerLimits, FailureRules, Fallback, PolicyLimits};
 pub use sample::{Sample, SampleState, TokenTrace, Verdict};
 pub use secret::Secret;
+pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};
 pub use size::{ByteSize, InvalidByteSize};
 pub use turn::{DecisionSource, EndReason, Mode, SkillScope, TurnKind, TurnOutcome, TurnRecord, Usage};

@@ -51,6 +51,9 @@ pub(crate) enum Command {
     Openclaw(OpenclawArgs),
     /// Talk to an agent through the running host
     Chat(ChatArgs),
+    /// Compile one policy module, from standard input to standard output: what a host starts for each
+    #[command(hide = true)]
+    CompilePolicy,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod modules;
 mod output;
 mod reloading;
 mod running;
@@ -17,6 +18,9 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    if let Some(ended) = modules::as_compiler() {
+        return ended;
+    }
     let cli = cli::Cli::parse();
     match commands::run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,12 +15,12 @@ use server::Access;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::wiring;
+use crate::{modules, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// Keys, or beginnings of keys, that a running host can take over. The others hold from its start to its end.
-const LIVE: &[&str] = &["agents.", "agents_unknown", "mode", "skills.", "proxy.api_key"];
+const LIVE: &[&str] = &["agents.", "agents_unknown", "mode", "skills.", "proxy.api_key", "trust."];
 /// Of those that hold, the one that decides who can reach the host at all.
 const BOUND_TO: &str = "proxy.host";
 
@@ -62,7 +62,7 @@ impl Reloader {
             fixed: fixed(paths),
             taken: Vec::new(),
             seen: Vec::new(),
-            modules: modules(config),
+            modules: watched(config),
         };
         reloader.taken = reloader.look();
         reloader.seen.clone_from(&reloader.taken);
@@ -77,11 +77,20 @@ impl Reloader {
                 _ = asked.recv() => true,
                 () = tokio::time::sleep(LOOK) => false,
             };
-            let work = tokio::task::spawn_blocking(move || {
+            let engine = self.engine.clone();
+            let mut work = tokio::task::spawn_blocking(move || {
                 self.turn(asked);
                 self
             });
-            match work.await {
+            let done = tokio::select! {
+                done = &mut work => done,
+                () = stop.cancelled() => {
+                    // A module may take minutes to compile, and nobody will need it.
+                    engine.stop_compiling();
+                    work.await
+                }
+            };
+            match done {
                 Ok(back) => self = back,
                 Err(error) => {
                     tracing::error!(%error, "reloading has failed and is not tried again: restart the host");
@@ -113,7 +122,7 @@ impl Reloader {
             Err(problems) => return self.refuse(vec![problems.to_string()]),
         };
         let config = loaded.config;
-        self.modules = modules(&config);
+        self.modules = watched(&config);
         let strange = self.strange_upstreams(&config);
         if !strange.is_empty() {
             return self.refuse(strange);
@@ -180,11 +189,18 @@ fn fixed(paths: &Paths) -> Vec<Shown> {
     settings.into_iter().filter(|shown| !live(&shown.path)).collect()
 }
 
-/// The module files that the configuration names, each once.
-fn modules(config: &Config) -> Vec<PathBuf> {
+/// The module files that the configuration names, and their signatures where these are asked for, each once.
+fn watched(config: &Config) -> Vec<PathBuf> {
     let hooks = config.agents().map(|(_, agent)| &agent.policy.hooks);
-    let mut files: Vec<PathBuf> =
-        hooks.flat_map(|h| [&h.route, &h.select, &h.filter]).flatten().map(|module| module.path.clone()).collect();
+    let mut files: Vec<PathBuf> = hooks
+        .flat_map(|h| [&h.route, &h.select, &h.filter])
+        .flatten()
+        .flat_map(|module| {
+            let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(&module.path));
+            [Some(module.path.clone()), signature]
+        })
+        .flatten()
+        .collect();
     files.sort();
     files.dedup();
     files

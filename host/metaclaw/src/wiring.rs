@@ -2,18 +2,17 @@
 //! model) happens here, before the runtime serves anybody.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use agents::{AgentParts, Backend, Embedded};
-use anyhow::Context;
-use config::{AgentConfig, Config, ModuleRef, PolicyConfig, UpstreamConfig, UpstreamKind};
+use config::{AgentConfig, Config, ModuleRef, UpstreamConfig, UpstreamKind};
 use domain::AgentId;
-use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules, Module};
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
+
+use crate::modules;
 
 /// Everything that can be made without the runtime.
 pub(crate) struct Parts {
@@ -26,12 +25,10 @@ pub(crate) struct Parts {
     pub(crate) problems: Vec<String>,
 }
 
-/// No module is larger; the engine checks this too, but only once the bytes are in memory.
-const MAX_MODULE: u64 = 32 << 20;
-
 /// Makes the parts.
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
-    let engine = Arc::new(Engine::new(EngineOptions::default())?);
+    let options = EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() };
+    let engine = Arc::new(Engine::new(options)?);
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
     let upstreams = upstreams(config)?;
     let mut problems = Vec::new();
@@ -55,7 +52,7 @@ pub(crate) fn agent_policy(
     serving: Option<&Arc<AgentPolicy>>,
 ) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
-    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| load_module(engine, m, settings)).transpose();
+    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| modules::load(engine, m, settings)).transpose();
     engine.check_builtin_config(&settings.builtin_json)?;
     let parts = AgentPolicyParts {
         modules: HookModules {
@@ -78,16 +75,6 @@ pub(crate) fn agent_policy(
         }
         None => Arc::new(AgentPolicy::new(engine, parts)),
     })
-}
-
-fn load_module(engine: &Engine, module: &ModuleRef, settings: &PolicyConfig) -> anyhow::Result<Arc<Module>> {
-    let what = || format!("policy module {}", module.path.display());
-    let file = File::open(&module.path).with_context(what)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_MODULE + 1).read_to_end(&mut bytes).with_context(what)?;
-    let loaded = engine.load(&bytes, module.sha256, &settings.config_json).with_context(what)?;
-    loaded.check_grants(&settings.grants).with_context(what)?;
-    Ok(loaded)
 }
 
 fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {

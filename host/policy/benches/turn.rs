@@ -1,6 +1,6 @@
 //! What one turn costs: `route` and `select` of the built-in policy, over a catalog of 40 skills of which 8 fit.
 //!
-//! `taskset -c 1 cargo bench -p policy` prints the CPU time per turn, the median and the best of many rounds. It is
+//! `taskset -c 1 cargo bench -p policy --bench turn` prints the CPU time per turn, the median and the best of many rounds. It is
 //! CPU time of this thread, so it means something on a busy machine, too.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
 

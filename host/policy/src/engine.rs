@@ -1,13 +1,14 @@
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use domain::Digest;
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, Strategy};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bindings::Policy;
+use crate::compile::{Compile, Memories, Recipe, config, runnable};
 use crate::error::{EngineError, LoadError};
 use crate::inspect::inspect;
 use crate::module::Module;
@@ -19,10 +20,6 @@ const BUILTIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/default.wasm"))
 /// Settings of a module that is given none.
 pub(crate) const NO_SETTINGS: &str = "{}";
 
-/// A guest's own stack, in bytes.
-const WASM_STACK: usize = 512 << 10;
-/// The stack of a call, the host's functions included.
-const CALL_STACK: usize = 2 << 20;
 /// How much of a used memory is wiped by writing zeros; beyond that, the pages are given back to the system.
 const KEEP_RESIDENT: usize = 2 << 20;
 /// What one component may consist of: the largest known (CPython) has 38 core instances, QuickJS has 3 memories.
@@ -31,31 +28,37 @@ const MEMORIES: u32 = 4;
 const TABLES: u32 = 16;
 
 /// What the engine is sized for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// How many turns and samples may be in policies at once, over all agents. Each takes 16 GiB of address space when
     /// all are in use, but memory only for what its guest has written. 1 to 1,000.
     pub concurrency: u32,
+    /// Who compiles modules. Without one this process does, where nothing can stop a compilation: enough for modules that
+    /// one has written oneself. The built-in policy is always compiled here.
+    pub compiler: Option<Arc<dyn Compile>>,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions { concurrency: 256 }
+        EngineOptions { concurrency: 256, compiler: None }
     }
 }
 
 /// Compiles and runs policies. One per process.
 pub struct Engine {
     machine: Arc<Machine>,
-    /// Modules in use, so that agents with the same module share its code. Locked while one is compiled: that takes
-    /// much memory, so there is one at a time.
-    modules: Mutex<HashMap<Digest, Weak<Module>>>,
+    /// Modules in use, so that agents with the same module share its code.
+    modules: Mutex<Modules>,
     builtin: Arc<Module>,
 }
 
 /// What guests run on. Every store keeps it alive.
 pub(crate) struct Machine {
     pub(crate) wasm: wasmtime::Engine,
+    recipe: Recipe,
+    compiler: Option<Arc<dyn Compile>>,
+    /// Held while this process compiles. That takes much memory, so there is one module at a time.
+    compiling: Mutex<()>,
     linker: Linker<State>,
     pub(crate) ticker: Ticker,
     /// How many stores there may be.
@@ -68,7 +71,7 @@ impl Engine {
     /// Sets the engine up and compiles the built-in policy. Takes some tenths of a second: do not call it on a runtime.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         let machine = Machine::new(options)?;
-        let builtin = machine.compile(BUILTIN, Digest::of(BUILTIN)).map_err(EngineError::Builtin)?;
+        let builtin = machine.compile(BUILTIN, Digest::of(BUILTIN), None).map_err(EngineError::Builtin)?;
         Ok(Engine { machine, modules: Mutex::default(), builtin: Arc::new(builtin) })
     }
 
@@ -96,10 +99,17 @@ impl Engine {
         self.builtin.check_config(&self.machine, config_json)
     }
 
-    /// Stops every guest, then the ticker thread, and waits for it. Hooks that are asked later get the host's last
+    /// Stops every compilation and every guest, then the ticker thread, and waits for it. Hooks that are asked later get the host's last
     /// resort: the first target, no skills, no sample.
     pub fn shutdown(&self) {
+        self.stop_compiling();
         self.machine.ticker.stop();
+    }
+
+    /// Ends the compilation under way, and refuses all later ones with [`LoadError::Stopped`]: for a host that is about to
+    /// shut down while guests still answer. Without a [compiler](EngineOptions::compiler) there is nothing that can be ended.
+    pub fn stop_compiling(&self) {
+        self.machine.compiler.iter().for_each(|compiler| compiler.stop());
     }
 
     /// Whether guests can run: false after [`Engine::shutdown`], and should the ticker thread ever die.
@@ -113,26 +123,41 @@ impl Engine {
 
     /// The module of these bytes: the one that others use, or a new one.
     fn shared(&self, bytes: &[u8], digest: Digest) -> Result<Arc<Module>, LoadError> {
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = modules.get(&digest).and_then(Weak::upgrade) {
+        if let Some(module) = in_use(&self.modules(), digest) {
             return Ok(module);
         }
-        let module = Arc::new(self.machine.compile(bytes, digest)?);
+        // Without the lock: a stranger's module may take minutes to be refused, and nobody else should wait for that.
+        let module = Arc::new(self.machine.compile(bytes, digest, self.machine.compiler.as_deref())?);
+        let mut modules = self.modules();
+        // Two may have compiled the same bytes. The first one's module is used.
+        if let Some(first) = in_use(&modules, digest) {
+            return Ok(first);
+        }
         modules.retain(|_, module| module.strong_count() > 0);
         modules.insert(digest, Arc::downgrade(&module));
         Ok(module)
     }
+
+    fn modules(&self) -> MutexGuard<'_, Modules> {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Modules = HashMap<Digest, Weak<Module>>;
+
+fn in_use(modules: &Modules, digest: Digest) -> Option<Arc<Module>> {
+    modules.get(&digest).and_then(Weak::upgrade)
 }
 
 impl Machine {
     fn new(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let setup = |e: wasmtime::Error| EngineError::Setup(format!("{e:#}"));
         let concurrency = options.concurrency.clamp(1, 1000);
-        let wasm = match wasmtime::Engine::new(&pooled(concurrency)) {
-            Ok(wasm) => wasm,
+        let (wasm, memories) = match wasmtime::Engine::new(&pooled(concurrency)) {
+            Ok(wasm) => (wasm, Memories::Spacious),
             Err(error) => {
                 tracing::info!(%error, "no address space for a pool of policy instances; allocating them one by one");
-                wasmtime::Engine::new(&unpooled()).map_err(setup)?
+                (wasmtime::Engine::new(&unpooled()).map_err(setup)?, Memories::Narrow)
             }
         };
         let mut linker = Linker::new(&wasm);
@@ -140,6 +165,9 @@ impl Machine {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Machine {
             ticker: Ticker::start(wasm.clone()).map_err(EngineError::Thread)?,
+            recipe: Recipe::of(&wasm, memories),
+            compiler: options.compiler,
+            compiling: Mutex::default(),
             wasm,
             linker,
             places: Arc::new(Semaphore::new(concurrency as usize)),
@@ -147,9 +175,21 @@ impl Machine {
         }))
     }
 
-    fn compile(self: &Arc<Self>, bytes: &[u8], digest: Digest) -> Result<Module, LoadError> {
+    /// Looks a component over, has it compiled, and tries it out.
+    fn compile(
+        self: &Arc<Self>,
+        bytes: &[u8],
+        digest: Digest,
+        compiler: Option<&dyn Compile>,
+    ) -> Result<Module, LoadError> {
         let asks = inspect(bytes)?;
-        let component = Component::new(&self.wasm, bytes).map_err(|e| LoadError::invalid(&e))?;
+        let component = match compiler {
+            Some(compiler) => runnable(&self.wasm, &compiler.compile(bytes, digest, self.recipe)?)?,
+            None => {
+                let _turn = self.compiling.lock().unwrap_or_else(PoisonError::into_inner);
+                Component::new(&self.wasm, bytes).map_err(|e| LoadError::invalid(&e))?
+            }
+        };
         let pre = self.linker.instantiate_pre(&component).map_err(|e| LoadError::shape(&e))?;
         Module::new(self, digest, pre, asks)
     }
@@ -167,27 +207,6 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// What holds for every engine: what guests may be made of, and how they are interrupted.
-fn common() -> Config {
-    let mut config = Config::new();
-    config
-        .strategy(Strategy::Cranelift)
-        .cranelift_opt_level(OptLevel::Speed)
-        .epoch_interruption(true)
-        .max_wasm_stack(WASM_STACK)
-        .async_stack_size(CALL_STACK)
-        // Nothing here prints guests' backtraces, and unwind tables are slow to register.
-        .generate_address_map(false)
-        .native_unwind_info(false)
-        // Features that policies have no use for are so much less to get wrong. Threads, garbage collection, exceptions
-        // and stack switching are not even compiled into this wasmtime.
-        .concurrency_support(false)
-        .wasm_multi_memory(false)
-        .wasm_memory64(false)
-        .relaxed_simd_deterministic(true);
-    config
-}
-
 fn pooled(concurrency: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(concurrency)
@@ -199,14 +218,13 @@ fn pooled(concurrency: u32) -> Config {
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
-    let mut config = common();
+    let mut config = config(Memories::Spacious);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
 }
 
-/// For systems that limit a process's address space: slower, since every access is checked in code.
 fn unpooled() -> Config {
-    let mut config = common();
-    config.allocation_strategy(InstanceAllocationStrategy::OnDemand).memory_reservation(0).memory_guard_size(64 << 10);
+    let mut config = config(Memories::Narrow);
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     config
 }

@@ -50,6 +50,21 @@ pub enum LoadError {
     /// Something that could take very long to compile.
     #[error("the policy module is too complex to compile safely: {0}")]
     TooComplex(String),
+    /// Compiling it exceeds what a compilation may use.
+    #[error("compiling the policy module takes more than {limit}: make the module, or its largest function, smaller")]
+    CompileLimit {
+        /// How much of what, as in `60s of processor time`.
+        limit: String,
+    },
+    /// The compiler broke down, was killed from outside, or made what is no use.
+    #[error("the policy module was not compiled: the compiler {0}")]
+    Compiler(String),
+    /// There is no compiler: no process, or no memory to talk to it.
+    #[error("the compiler for policy modules cannot be started; the module was not looked at")]
+    CompilerStart(#[source] std::io::Error),
+    /// The engine was shut down meanwhile.
+    #[error("the policy engine has been shut down")]
+    Stopped,
     /// It wants what no policy gets.
     #[error("the policy module imports `{name}`, which no policy is given{hint}")]
     Import {

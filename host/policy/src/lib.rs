@@ -1,6 +1,6 @@
 //! Runs policies: WebAssembly components that route an agent's turns, select its skills and filter its samples.
 //!
-//! An [`Engine`] compiles components into [`Module`]s; an [`AgentPolicy`] says which modules decide for an agent, and
+//! An [`Engine`] makes [`Module`]s of components, which a [killable child](ChildCompiler) compiles for it; an [`AgentPolicy`] says which modules decide for an agent, and
 //! within which limits. Every call has an answer: when the agent's module fails, the built-in policy decides instead,
 //! and [`Decided`] says so.
 //!
@@ -13,6 +13,7 @@ mod agent;
 mod bindings;
 mod breaker;
 mod call;
+mod compile;
 mod decision;
 mod engine;
 mod error;
@@ -28,6 +29,7 @@ mod text;
 mod ticker;
 
 pub use agent::{AgentPolicy, TurnCall};
+pub use compile::{Cache, CacheLimits, ChildCompiler, Code, Compile, CompileLimits, Recipe, run_compiler};
 pub use decision::{DENIED, Decided, Failure, FailureClass, RouteDecision, Selection};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, LoadError};

@@ -134,7 +134,7 @@ async fn calls_may_be_dropped_at_any_moment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutting_down_stops_guests_and_still_answers() {
-    let engine = Arc::new(Engine::new(EngineOptions { concurrency: 4 }).unwrap());
+    let engine = Arc::new(Engine::new(EngineOptions { concurrency: 4, ..EngineOptions::default() }).unwrap());
     let module = engine.load(misbehaving(), None, "{}").unwrap();
     let parts = AgentPolicyParts {
         modules: HookModules::all(&module, r#"{"do":"loop"}"#),
@@ -164,7 +164,7 @@ async fn shutting_down_stops_guests_and_still_answers() {
 
 #[tokio::test]
 async fn the_pool_ends_in_a_place_that_is_waited_for() {
-    let engine = Engine::new(EngineOptions { concurrency: 1 }).unwrap();
+    let engine = Engine::new(EngineOptions { concurrency: 1, ..EngineOptions::default() }).unwrap();
     let limits = PolicyLimits { queue: Duration::from_millis(5), ..patient() };
     let policy = AgentPolicy::new(&engine, AgentPolicyParts { limits, ..AgentPolicyParts::default() });
     let mut first = policy.turn(turn("model-b", "words"));

@@ -1,11 +1,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use domain::{AgentId, BreakerLimits, Digest, FailureRules, Fallback, FileGrant, PolicyGrants, PolicyLimits};
+use domain::{
+    AgentId, BreakerLimits, Digest, FailureRules, Fallback, FileGrant, PolicyGrants, PolicyLimits, PublicKey, TrustRoot,
+};
 use serde_json::json;
 
 use super::SkillsConfig;
 use crate::load::Reader;
+use crate::setting::unknown;
 use crate::yaml::quote;
 
 /// The policy that is part of this program.
@@ -49,8 +52,10 @@ pub struct PolicyHooks {
 pub struct ModuleRef {
     /// The file, absolute. Nobody has looked yet whether it exists.
     pub path: PathBuf,
-    /// What its bytes must hash to; none only in dev mode.
+    /// What its bytes must hash to. Outside dev mode there is this or a signature, or both.
     pub sha256: Option<Digest>,
+    /// Who may have signed it: one of these must have. Empty: it needs no signature.
+    pub signed_by: Vec<TrustRoot>,
 }
 
 pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>) -> PolicyConfig {
@@ -123,8 +128,8 @@ fn hooks(id: &AgentId, reader: &mut Reader<'_>) -> PolicyHooks {
     };
     let hooks = PolicyHooks { route: hook("route"), select: hook("select"), filter: hook("filter") };
     if inherited {
-        for rest in ["sha256", "hooks.route.sha256", "hooks.select.sha256", "hooks.filter.sha256"] {
-            check_lone_digest(&format!("agents.{id}.policy.{rest}"), reader);
+        for section in ["", ".hooks.route", ".hooks.select", ".hooks.filter"] {
+            check_lone_proof(&format!("agents.{id}.policy{section}"), reader);
         }
     }
     hooks
@@ -151,7 +156,7 @@ fn named_module(prefix: &str, inherited: bool, reader: &mut Reader<'_>) -> Named
     let (module_key, digest_key) = (format!("{prefix}.module"), format!("{prefix}.sha256"));
     let Some(text) = reader.text(&module_key) else {
         if !inherited && !reader.settings.mentions(&module_key) {
-            check_lone_digest(&digest_key, reader);
+            check_lone_proof(prefix, reader);
         }
         return Named::Nothing;
     };
@@ -164,17 +169,59 @@ fn named_module(prefix: &str, inherited: bool, reader: &mut Reader<'_>) -> Named
         return Named::Nothing;
     }
     let path = if inherited { reader.paths.expand(&text).ok() } else { reader.expand(&module_key, &text) };
-    if !inherited && !reader.settings.mentions(&digest_key) {
-        report_missing_digest(&digest_key, &module_key, reader);
+    let signed_by = signed_by(prefix, inherited, reader);
+    if !inherited && !reader.settings.mentions(&digest_key) && signed_by.as_ref().is_some_and(Vec::is_empty) {
+        report_missing_digest(prefix, reader);
     }
-    let sha256 = reader.value(&digest_key);
-    path.map_or(Named::Nothing, |path| Named::Module(ModuleRef { path, sha256 }))
+    let (sha256, signed_by) = (reader.value(&digest_key), signed_by.unwrap_or_default());
+    path.map_or(Named::Nothing, |path| Named::Module(ModuleRef { path, sha256, signed_by }))
 }
 
-fn report_missing_digest(digest_key: &str, module_key: &str, reader: &mut Reader<'_>) {
-    let place = reader.place(module_key);
+/// Who may have signed the module of this section; none when that cannot be said, which has been reported.
+fn signed_by(prefix: &str, inherited: bool, reader: &mut Reader<'_>) -> Option<Vec<TrustRoot>> {
+    let key = format!("{prefix}.signed_by");
+    if !reader.settings.mentions(&key) {
+        return Some(Vec::new());
+    }
+    let names: Vec<String> = reader.value(&key)?;
+    let mut problem = None;
+    if names.is_empty() {
+        let remedy = "name somebody whose key is in `trust`, or remove it".to_owned();
+        problem = Some(("nobody may have signed the module".to_owned(), remedy));
+    }
+    let mut roots = Vec::new();
+    for name in names {
+        match reader.value::<PublicKey>(&format!("trust.{name}")) {
+            Some(root) => roots.push(TrustRoot { name, key: root }),
+            // A key that is there, and wrong, is reported where it stands.
+            None if reader.settings.mentions(&format!("trust.{name}")) => return None,
+            None => problem = Some(unknown_root(&name, reader)),
+        }
+    }
+    let Some((message, remedy)) = problem else { return Some(roots) };
+    if !inherited {
+        reader.report.error(&key, reader.place(&key), message, remedy);
+    }
+    None
+}
+
+fn unknown_root(name: &str, reader: &Reader<'_>) -> (String, String) {
+    let known: Vec<&str> = reader.settings.trusted.keys().map(String::as_str).collect();
+    match known.is_empty() {
+        true => (
+            format!("{} is not in `trust`, for there is none", quote(name)),
+            "write `trust:` at the top level, and below it each name with its public key".to_owned(),
+        ),
+        false => unknown(name, "in `trust`", &known),
+    }
+}
+
+fn report_missing_digest(prefix: &str, reader: &mut Reader<'_>) {
+    let place = reader.place(&format!("{prefix}.module"));
+    let digest_key = format!("{prefix}.sha256");
     let message = "the module's digest is missing, so any file in its place would be run";
-    let remedy = format!("set {digest_key} to what `sha256sum` prints for the file, in quotes");
+    let remedy =
+        format!("set {digest_key} to what `sha256sum` prints for the file, in quotes, or signed_by to who signs it");
     if reader.options.dev {
         reader.report.warning(digest_key, place, message, remedy);
     } else {
@@ -182,11 +229,16 @@ fn report_missing_digest(digest_key: &str, module_key: &str, reader: &mut Reader
     }
 }
 
-/// A digest without a module beside it would leave open what it is the digest of.
-fn check_lone_digest(digest_key: &str, reader: &mut Reader<'_>) {
-    if let Some(place) = reader.place(digest_key) {
-        let remedy = "name the module in the same section, or remove the digest";
-        reader.report.error(digest_key, Some(place), "this digest has no module beside it", remedy);
+/// A digest or a signer without a module beside it would leave open what it is about.
+fn check_lone_proof(prefix: &str, reader: &mut Reader<'_>) {
+    for (name, message) in [
+        ("sha256", "this digest has no module beside it"),
+        ("signed_by", "this says who signs a module, but there is no module beside it"),
+    ] {
+        let key = format!("{prefix}.{name}");
+        if let Some(place) = reader.place(&key) {
+            reader.report.error(key, Some(place), message, "name the module in the same section, or remove this key");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::setting::Kind;
 
 pub(crate) use table::KEYS;
 
-/// Stands for an agent's or an upstream's name in a key's path.
+/// Stands for a name that the user gives, of an agent, say, in a key's path.
 const ANY: &str = "*";
 
 /// One key.
@@ -45,7 +45,7 @@ pub(crate) enum Gate {
 /// A key, for documentation and completion.
 #[derive(Clone, Debug, Serialize)]
 pub struct KeyInfo {
-    /// Where it is; `*` stands for an agent's or an upstream's name.
+    /// Where it is; `*` stands for the name of an agent, an upstream or a key.
     pub path: &'static str,
     /// What its value must be, as the end of the sentence "this must be …".
     pub kind: String,

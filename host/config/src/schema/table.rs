@@ -1,6 +1,7 @@
 use super::{Gate, Key, Usage};
 use crate::setting::Kind::{
-    self, Bool, Choice, Clock, Digest, Host, Integer, List, Number, Object, Path, Secret, Size, Text, Time, Url,
+    self, Bool, Choice, Clock, Digest, Host, Integer, List, Number, Object, Path, PublicKey, Secret, Size, Text, Time,
+    Url,
 };
 
 const SECOND: u64 = 1_000;
@@ -165,6 +166,8 @@ pub(crate) const KEYS: &[Key] = &[
         "an agent that is not listed: has its own folder, is taken for _default, or is refused"),
     key("agents_unknown_cap", Integer(1, 100_000), "64", "how many unlisted agents may come into being"),
 
+    key("trust.*", PublicKey, "", "whose signatures count: a name, and the public key as minisign prints it"),
+
     key("agents.*.mode", MODE, "", "as mode"),
     key("agents.*.client_key", Secret, "", "the agent's own key: who shows it speaks as this agent and no other"),
     key("agents.*.upstream", Text, "", "the upstream that answers"),
@@ -180,7 +183,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.rl.resume_from_ckpt", Text, "", "as rl.resume_from_ckpt"),
     later("agents.*.rl.lora_rank", Integer(1, 1_024), "", &[], RL, "as rl.lora_rank"),
     key("agents.*.policy.module", Text, "", "the agent's policy: a WebAssembly component, or builtin:default"),
-    key("agents.*.policy.sha256", Digest, "", "the module's digest; required outside dev mode"),
+    key("agents.*.policy.sha256", Digest, "", "the module's digest; outside dev mode this or signed_by is required"),
+    key("agents.*.policy.signed_by", List, "", "names from `trust`, one of whom must have signed the module: MODULE.minisig"),
     key("agents.*.policy.config", Object, "", "the module's own settings"),
     key("agents.*.policy.grants.skills", Choice(&["read", "write"]), "", "files in the agent's own skill folder"),
     key("agents.*.policy.grants.lora", Choice(&["read"]), "", "files in the agent's adapter folder"),
@@ -206,8 +210,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.policy.breaker.longest", Time(1, DAY), "1m", "how long at most"),
     key("agents.*.policy.hooks.route.module", Text, "", "another module for this hook"),
     key("agents.*.policy.hooks.route.sha256", Digest, "", "its digest"),
+    key("agents.*.policy.hooks.route.signed_by", List, "", "who must have signed it"),
     key("agents.*.policy.hooks.select.module", Text, "", "another module for this hook"),
     key("agents.*.policy.hooks.select.sha256", Digest, "", "its digest"),
+    key("agents.*.policy.hooks.select.signed_by", List, "", "who must have signed it"),
     key("agents.*.policy.hooks.filter.module", Text, "", "another module for this hook"),
     key("agents.*.policy.hooks.filter.sha256", Digest, "", "its digest"),
+    key("agents.*.policy.hooks.filter.signed_by", List, "", "who must have signed it"),
 ];

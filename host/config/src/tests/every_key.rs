@@ -39,6 +39,7 @@ fn good(key: &Key) -> String {
         Kind::Size(least, _) => format!("{least}B"),
         Kind::Object => "{}".to_owned(),
         Kind::Digest => "\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"".to_owned(),
+        Kind::PublicKey => "RWS2CmvI5orYkZkFjlAVxGmukLvdS4X558D3EeytVD2Esq+eCbGPxt0v".to_owned(),
         Kind::Host => "127.0.0.1".to_owned(),
         Kind::Url => "https://models.example/v1".to_owned(),
         Kind::Path => "/srv/x".to_owned(),
@@ -59,7 +60,8 @@ fn each_key_of_a_wrong_kind_is_an_error_at_its_path() {
 
 #[test]
 fn each_misspelt_key_is_an_error_with_the_right_key_suggested() {
-    for key in KEYS {
+    // Where the user gives the last name, too, none is misspelt.
+    for key in KEYS.iter().filter(|key| !key.path.ends_with('*')) {
         let path = path(key);
         let typo = format!("{path}z");
         let problems = load_str(&file(&typo, &good(key))).unwrap_err();

@@ -31,6 +31,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
+        // The one that a host starts never gets here.
+        Command::CompilePolicy => anyhow::bail!("only a running host starts this, as the first word of the command"),
     }
 }
 

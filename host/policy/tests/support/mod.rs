@@ -31,6 +31,12 @@ pub fn assistant() -> &'static [u8] {
     BYTES.get_or_init(|| guest("examples/two-agents/policy"))
 }
 
+/// The component that the engine has built in.
+pub fn default_policy() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| guest("policies/default"))
+}
+
 fn guest(path: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // Guests share a target directory, so that their dependencies are built once; cargo's lock makes them queue.

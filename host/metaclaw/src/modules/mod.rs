@@ -1,0 +1,113 @@
+//! Policy modules: which bytes are taken for an agent's module, and who compiles them.
+
+mod files;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use config::{ModuleRef, PolicyConfig};
+use domain::{SignatureError, TrustRoot};
+use policy::{Cache, CacheLimits, ChildCompiler, Compile, CompileLimits, Engine, Module};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// The command that a host has this program started with, to compile one module.
+pub(crate) const COMPILE: &str = "compile-policy";
+/// This very program, even if a newer one has taken its place on disk meanwhile, which would compile for itself.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// The folder below the home with what can be made anew.
+const CACHE: &str = "cache";
+/// What is added to a module's name for its signature's.
+const SIGNATURE: &str = ".minisig";
+/// The engine checks this too, but only once the bytes are in memory.
+const MAX_MODULE: u64 = 32 << 20;
+/// Far more than a signature has.
+const MAX_SIGNATURE: u64 = 4 << 10;
+
+/// Why a module is not taken for the agent's, beside what the engine says.
+#[derive(Debug, thiserror::Error)]
+enum ModuleError {
+    #[error("it must be signed by {who}, but there is no {}: sign it with `minisign -Sm {}`", signature.display(), module.display())]
+    Unsigned { who: String, signature: PathBuf, module: PathBuf },
+    #[error("it must be signed by {who}, but {}: {why}", signature.display())]
+    Signature { who: String, signature: PathBuf, why: SignatureError },
+}
+
+/// The whole program, when it was started to compile one module: a host starts it for each, so nothing comes before this.
+pub(crate) fn as_compiler() -> Option<ExitCode> {
+    (std::env::args_os().nth(1)? == COMPILE).then(policy::run_compiler)
+}
+
+/// Who compiles modules for a host: a child for each, and what they make is kept in the home.
+pub(crate) fn compiler(home: &Path) -> anyhow::Result<Arc<dyn Compile>> {
+    allow_open_files();
+    let program = match Path::new(THIS_PROGRAM).exists() {
+        true => PathBuf::from(THIS_PROGRAM),
+        false => std::env::current_exe().context("this program does not find itself, to compile policies with")?,
+    };
+    let child = ChildCompiler::new(program, &[COMPILE], CompileLimits::default());
+    Ok(Arc::new(Cache::open(&home.join(CACHE), Arc::new(child), CacheLimits::default())))
+}
+
+/// Every module's memory is a file that stays open, and many systems allow 1,024 unless asked for more.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "no more than {:?} files can be open", limit.current);
+    }
+}
+
+/// Loads an agent's module, whose digest, signature or both must be what the configuration says.
+pub(crate) fn load(engine: &Engine, module: &ModuleRef, settings: &PolicyConfig) -> anyhow::Result<Arc<Module>> {
+    let loaded = load_approved(engine, module, &settings.config_json)?;
+    loaded.check_grants(&settings.grants).with_context(|| format!("policy module {}", module.path.display()))?;
+    Ok(loaded)
+}
+
+/// The file beside a module that holds its signature.
+pub(crate) fn signature_of(module: &Path) -> PathBuf {
+    let mut signature = module.as_os_str().to_owned();
+    signature.push(SIGNATURE);
+    PathBuf::from(signature)
+}
+
+fn load_approved(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyhow::Result<Arc<Module>> {
+    let what = || format!("policy module {}", module.path.display());
+    // These are the bytes that are checked and the bytes that run: the file is not looked at again.
+    let bytes = files::read(&module.path, MAX_MODULE).with_context(what)?;
+    check_signature(module, &bytes).with_context(what)?;
+    engine.load(&bytes, module.sha256, config_json).with_context(what)
+}
+
+/// One of those whose signature the operator wants must have signed these very bytes.
+fn check_signature(module: &ModuleRef, bytes: &[u8]) -> anyhow::Result<()> {
+    if module.signed_by.is_empty() {
+        return Ok(());
+    }
+    let who = || module.signed_by.iter().map(|root| root.name.as_str()).collect::<Vec<_>>().join(" or ");
+    let signature = signature_of(&module.path);
+    let text = match files::read(&signature, MAX_SIGNATURE) {
+        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ModuleError::Unsigned { who: who(), signature, module: module.path.clone() }.into());
+        }
+        Err(error) => return Err(error).with_context(|| format!("its signature {}", signature.display())),
+    };
+    verify(&module.signed_by, bytes, &text).map_err(|why| ModuleError::Signature { who: who(), signature, why }.into())
+}
+
+/// Fails with what is wrong for the root that comes closest: that the key is another one says least.
+fn verify(roots: &[TrustRoot], bytes: &[u8], signature: &str) -> Result<(), SignatureError> {
+    let mut worst = SignatureError::OtherKey;
+    for root in roots {
+        match root.key.verify(bytes, signature) {
+            Ok(()) => return Ok(()),
+            Err(SignatureError::OtherKey) => {}
+            Err(other) => worst = other,
+        }
+    }
+    Err(worst)
+}
