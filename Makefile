@@ -12,6 +12,7 @@ help: ## Show what there is
 
 setup: ## Add what a bare Rust toolchain lacks
 	@rustup target list --installed 2>/dev/null | grep -qx wasm32-unknown-unknown || rustup target add wasm32-unknown-unknown
+	@rustup target list --installed 2>/dev/null | grep -qx wasm32-wasip2 || rustup target add wasm32-wasip2
 
 build: setup ## Build the command
 	$(CARGO) build --release --locked -p metaclaw

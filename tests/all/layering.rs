@@ -24,6 +24,7 @@ const LAYERS: &[(&str, u8)] = &[
 /// What only these crates may use, beside tests.
 const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["policy"]),
+    ("wasmtime-wasi", &["policy"]),
     ("minisign-verify", &["domain"]),
     ("sqlx", &["store"]),
     ("cap-std", &["skills"]),

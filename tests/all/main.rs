@@ -18,3 +18,4 @@ mod sessions;
 mod shutdown;
 mod skills;
 mod streaming;
+mod wasi;

@@ -62,6 +62,20 @@ pub fn guest(crate_dir: &str) -> PathBuf {
     out
 }
 
+/// The component of `tests/guests/wasi`, which Rust builds for WASI.
+pub fn wasi_guest() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let build = || {
+        let (dir, out) = (root().join("tests/guests/wasi"), target().join("guests-wasi"));
+        let mut cargo = at_root(env!("CARGO"));
+        cargo.args(["build", "--release", "--locked", "--quiet", "--target", "wasm32-wasip2"]);
+        cargo.arg("--manifest-path").arg(dir.join("Cargo.toml")).arg("--target-dir").arg(&out);
+        assert!(cargo.status().unwrap().success(), "tests/guests/wasi does not build");
+        out.join("wasm32-wasip2/release/wasi_policy.wasm")
+    };
+    BUILT.get_or_init(build).clone()
+}
+
 /// A command that builds: run in the root, without what Cargo has told this test of its own package. Build scripts that look
 /// at that (ring's does) would run again in every such build and in the next one by hand, and much be compiled anew.
 pub(crate) fn at_root(program: &str) -> Command {

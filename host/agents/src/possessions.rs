@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::AgentId;
-use policy::{FileEntry, FileRoot, FileSource, Refused};
+use policy::{FileEntry, FileRoot, FileSource, Preopened, Refused};
 use skills::{AgentFiles, FileError, FileKind, FileLimits, Root};
 
 use crate::values::AgentValues;
@@ -55,6 +55,10 @@ impl FileSource for Folders {
 
     fn remove(&self, root: FileRoot, path: &str) -> Result<(), Refused> {
         self.0.remove(place(root), path).map_err(refused)
+    }
+
+    fn preopen(&self, root: FileRoot) -> Result<Option<Preopened>, Refused> {
+        self.0.preopen(place(root)).map(|folder| Some(Preopened::new(folder.into_std_file().into()))).map_err(refused)
     }
 }
 

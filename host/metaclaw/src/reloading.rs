@@ -19,7 +19,7 @@ use crate::{modules, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Keys, or beginnings of keys, that a running host can take over. The others hold from its start to its end.
+/// Beginnings of the keys that a running host can take over. The others hold from its start to its end.
 const LIVE: &[&str] = &["agents.", "agents_unknown", "mode", "skills.", "proxy.api_key", "trust."];
 /// Of those that hold, the one that decides who can reach the host at all.
 const BOUND_TO: &str = "proxy.host";
@@ -79,7 +79,7 @@ impl Reloader {
             };
             let engine = self.engine.clone();
             let mut work = tokio::task::spawn_blocking(move || {
-                self.turn(asked);
+                self.step(asked);
                 self
             });
             let done = tokio::select! {
@@ -100,7 +100,8 @@ impl Reloader {
         }
     }
 
-    fn turn(&mut self, asked: bool) {
+    /// Looks at the files, and reloads if they have changed and stay as they are, or if somebody has asked for it.
+    fn step(&mut self, asked: bool) {
         let now = self.look();
         let settled = now == self.seen;
         self.seen.clone_from(&now);
@@ -180,11 +181,7 @@ impl Reloader {
 
 /// The settings that hold as long as the host runs, in their order; nothing when the file cannot be read.
 fn fixed(paths: &Paths) -> Vec<Shown> {
-    let live = |path: &str| {
-        LIVE.iter().any(|key| {
-            path == *key || (path.starts_with(key) && key.ends_with('.')) || path.starts_with("agents_unknown")
-        })
-    };
+    let live = |path: &str| LIVE.iter().any(|key| path.starts_with(key));
     let settings = Settings::read(paths).map(|settings| settings.listing().0).unwrap_or_default();
     settings.into_iter().filter(|shown| !live(&shown.path)).collect()
 }

@@ -16,6 +16,7 @@ use crate::module::Module;
 use crate::source::{CatalogSource, KvChanges};
 use crate::state::{CpuMeter, LogBudget, MemoryLimit, State, Stopped, Subject};
 use crate::ticker::Running;
+use crate::wasi::{self, Wasi};
 
 /// What a guest may pass to the host, or return, at once, in bytes.
 const HOSTCALL_BYTES: usize = 1 << 20;
@@ -80,7 +81,8 @@ pub(crate) fn new_store(
 ) -> Store<State> {
     let CallLimits { memory, grants, .. } = limits;
     let (memory, log) = (MemoryLimit::new(memory), LogBudget::of(grants.log));
-    let state = State { settings, subject, catalog: None, memory, cpu, log, grants, staged: KvChanges::new() };
+    let state =
+        State { settings, subject, catalog: None, memory, cpu, log, grants, staged: KvChanges::new(), wasi: None };
     let mut store = Store::new(&machine.wasm, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
@@ -102,6 +104,12 @@ impl Live {
         let _running = run(machine)?;
         let meter = CpuMeter::yielding(machine.clone());
         let mut store = new_store(machine, settings.clone(), subject, limits, meter);
+        if limits.grants.wasi {
+            let files = store.data().files();
+            let folders = wasi::folders(limits.grants, files).await;
+            let wasi = folders.and_then(Wasi::new).map_err(|e| Failure::new(FailureClass::Link, &e.to_string()))?;
+            store.data_mut().wasi = Some(Box::new(wasi));
+        }
         arm(&mut store, limits.cpu);
         let instance = module.pre.instantiate_async(&mut store).await;
         store.data().cpu.leave_lane();

@@ -60,6 +60,8 @@ pub(crate) struct Machine {
     /// Held while this process compiles. That takes much memory, so there is one module at a time.
     compiling: Mutex<()>,
     linker: Linker<State>,
+    /// The same, with an empty WASI beside it.
+    wasi_linker: Linker<State>,
     pub(crate) ticker: Ticker,
     /// How many stores there may be.
     pub(crate) places: Arc<Semaphore>,
@@ -162,6 +164,8 @@ impl Machine {
         };
         let mut linker = Linker::new(&wasm);
         Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state).map_err(setup)?;
+        let mut wasi_linker = linker.clone();
+        crate::wasi::add_to_linker(&mut wasi_linker).map_err(setup)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Machine {
             ticker: Ticker::start(wasm.clone()).map_err(EngineError::Thread)?,
@@ -170,6 +174,7 @@ impl Machine {
             compiling: Mutex::default(),
             wasm,
             linker,
+            wasi_linker,
             places: Arc::new(Semaphore::new(concurrency as usize)),
             slow_lane: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
         }))
@@ -190,7 +195,8 @@ impl Machine {
                 Component::new(&self.wasm, bytes).map_err(|e| LoadError::invalid(&e))?
             }
         };
-        let pre = self.linker.instantiate_pre(&component).map_err(|e| LoadError::shape(&e))?;
+        let linker = if asks.wasi { &self.wasi_linker } else { &self.linker };
+        let pre = linker.instantiate_pre(&component).map_err(|e| LoadError::shape(&e))?;
         Module::new(self, digest, pre, asks)
     }
 }

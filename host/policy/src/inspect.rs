@@ -4,6 +4,7 @@ use wasmparser::{Encoding, Parser, Payload};
 
 use crate::error::LoadError;
 use crate::grants::Asks;
+use crate::wasi;
 
 /// The largest module.
 pub(crate) const MAX_MODULE: usize = 32 << 20;
@@ -38,6 +39,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Asks, LoadError> {
                     match check_import(import.map_err(invalid)?.name.name)? {
                         "kv" => asks.kv = true,
                         "log" => asks.log = true,
+                        "wasi" => asks.wasi = true,
                         _ => {}
                     }
                 }
@@ -63,7 +65,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Asks, LoadError> {
     Ok(asks)
 }
 
-/// The interface of ours that an import names.
+/// The interface of ours that an import names, or `wasi`.
 fn check_import(name: &str) -> Result<&str, LoadError> {
     if let Some(rest) = name.strip_prefix(PACKAGE) {
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
@@ -74,10 +76,13 @@ fn check_import(name: &str) -> Result<&str, LoadError> {
             return Ok(interface);
         }
     }
+    if wasi::PACKAGES.iter().any(|package| name.starts_with(package)) {
+        return Ok("wasi");
+    }
     let hint = match name.split(':').next() {
         Some("wasi") => {
-            ": build it without WASI (Rust: `--target wasm32-unknown-unknown`, as `policy-build` does; \
-             componentize-py and componentize-qjs: `--stub-wasi`; componentize-js: `-d` for every feature)"
+            ": sockets and HTTP are for no policy; build it without (componentize-py and componentize-qjs: `--stub-wasi`; \
+             componentize-js: `-d` for every feature)"
         }
         _ => "",
     };

@@ -27,6 +27,7 @@ mod state;
 mod storage;
 mod text;
 mod ticker;
+mod wasi;
 
 pub use agent::{AgentPolicy, TurnCall};
 pub use compile::{Cache, CacheLimits, ChildCompiler, Code, Compile, CompileLimits, Recipe, run_compiler};
@@ -38,5 +39,5 @@ pub use module::{Description, Hooks, Module};
 pub use parts::{AgentPolicyParts, HookModules};
 pub use source::{
     CatalogSource, FileEntry, FileRoot, FileSource, KvChanges, KvSource, MAX_HITS, MAX_LIST, MAX_READ, MAX_TEXT,
-    Message, Refused, SampleSource, Scored, SkillSummary, Target, TurnSource,
+    Message, Preopened, Refused, SampleSource, Scored, SkillSummary, Target, TurnSource,
 };

@@ -2,6 +2,8 @@
 //! put together. These methods run inside a guest's time limits: they must be quick, must not block and must not panic.
 
 use std::borrow::Cow;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use domain::{AgentId, Mode, SessionId, SkillScope, TurnKind};
@@ -135,6 +137,28 @@ pub trait FileSource: Send + Sync {
     fn write(&self, root: FileRoot, path: &str, bytes: &[u8]) -> Result<(), Refused>;
     /// Removes a file or an empty folder. Only ever called for [`FileRoot::Skills`].
     fn remove(&self, root: FileRoot, path: &str) -> Result<(), Refused>;
+    /// The whole of a root, after it was looked through and found to hold nothing but folders and regular files with one name; none when
+    /// this source cannot.
+    fn preopen(&self, root: FileRoot) -> Result<Option<Preopened>, Refused> {
+        let _ = root;
+        Ok(None)
+    }
+}
+
+/// A folder that was looked through, held open so that it stays the one that was looked through.
+#[derive(Debug)]
+pub struct Preopened(OwnedFd);
+
+impl Preopened {
+    /// From a handle of the folder.
+    pub fn new(folder: OwnedFd) -> Self {
+        Preopened(folder)
+    }
+
+    /// A path that leads to this very folder.
+    pub(crate) fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
 }
 
 /// The values that one agent's policy keeps, in memory. What a call writes is applied when it has succeeded.

@@ -10,6 +10,7 @@ use wasmtime::{ResourceLimiter, UpdateDeadline};
 use crate::engine::Machine;
 use crate::source::{CatalogSource, KvChanges, SampleSource, TurnSource};
 use crate::ticker::TICK;
+use crate::wasi::Wasi;
 
 /// All tables of one call together, in elements.
 const MAX_TABLE_ELEMENTS: usize = 10_000;
@@ -30,6 +31,8 @@ pub(crate) struct State {
     pub(crate) grants: PolicyGrants,
     /// What it has written to `kv` in this call.
     pub(crate) staged: KvChanges,
+    /// For modules that import it.
+    pub(crate) wasi: Option<Box<Wasi>>,
 }
 
 /// How much a guest may write to the log in one call.

@@ -60,12 +60,16 @@ impl State {
             }
             _ => {}
         }
-        let files = match &self.subject {
+        self.files().map(|files| (files, root)).ok_or_else(|| problem("not-found", "there are no files at the moment"))
+    }
+
+    /// The agent's files.
+    pub(crate) fn files(&self) -> Option<Arc<dyn FileSource>> {
+        match &self.subject {
             Subject::Turn(turn) => turn.files(),
             Subject::Sample(sample) => sample.files(),
             Subject::Probe => None,
-        };
-        files.map(|files| (files, root)).ok_or_else(|| problem("not-found", "there are no files at the moment"))
+        }
     }
 
     pub(crate) fn kv_source(&self) -> Option<Arc<dyn KvSource>> {

@@ -40,9 +40,9 @@ fn what_does_not_fit_is_refused_with_a_reason() {
         ("text", b"policy".to_vec(), "not a valid component"),
         ("a truncated module", truncated.to_vec(), "not a valid component"),
         ("a core module", core, "is a core WebAssembly module, not a component"),
-        ("clocks", import("wasi:clocks/monotonic-clock@0.2.0"), "imports `wasi:clocks/monotonic-clock@0.2.0`"),
-        ("clocks, with advice", import("wasi:clocks/monotonic-clock@0.2.0"), "build it without WASI"),
-        ("sockets", import("wasi:sockets/tcp@0.2.0"), "which no policy is given: build it without WASI"),
+        ("HTTP", import("wasi:http/types@0.2.0"), "imports `wasi:http/types@0.2.0`"),
+        ("HTTP, with advice", import("wasi:http/types@0.2.0"), "build it without"),
+        ("sockets", import("wasi:sockets/tcp@0.2.0"), "which no policy is given: sockets and HTTP are for no policy"),
         ("something else", import("acme:files/files"), "imports `acme:files/files`, which no policy is given"),
         (
             "a capability that is not there",

@@ -294,9 +294,9 @@ fn grants(id: &AgentId, reader: &mut Reader<'_>) -> PolicyGrants {
         Some(_) => Some(FileGrant::Read),
         None => None,
     };
-    let lora = word("lora").is_some();
+    let (lora, wasi, wasi_fs) = (word("lora").is_some(), word("wasi").is_some(), word("wasi-fs").is_some());
     let (kv, log) = (reader.value(&format!("{prefix}.kv")), reader.value(&format!("{prefix}.log")));
-    PolicyGrants { skills, lora, kv, log, ..PolicyGrants::default() }
+    PolicyGrants { skills, lora, kv, log, wasi, wasi_fs }
 }
 
 fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> FailureRules {

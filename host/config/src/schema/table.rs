@@ -189,6 +189,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.policy.grants.skills", Choice(&["read", "write"]), "", "files in the agent's own skill folder"),
     key("agents.*.policy.grants.lora", Choice(&["read"]), "", "files in the agent's adapter folder"),
     key("agents.*.policy.grants.kv", Size(1, 64 * MIB), "", "values that the module keeps between calls, so many bytes"),
+    key("agents.*.policy.grants.wasi", Choice(&["stub"]), "", "an empty WASI, for languages that insist on one"),
+    key("agents.*.policy.grants.wasi-fs", Choice(&["read"]), "", "the granted folders, to read, in that WASI"),
     key("agents.*.policy.grants.log", Size(1, MIB), "", "words of the module in the host's log, so many a call"),
     key("agents.*.policy.limits.cpu", Time(1, 10 * SECOND), "50ms", "CPU time of a route or select call"),
     key("agents.*.policy.limits.wall", Time(1, MINUTE), "100ms", "time of a route or select call"),
