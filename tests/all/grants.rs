@@ -2,15 +2,15 @@
 //! agent's folders and values, whatever it tries.
 
 use std::fs;
+use std::path::Path;
 
 use tests::{Home, Host, Upstream, guest};
 
 const ALL: &str = "{ skills: write, lora: read, kv: 64KiB, log: 1KiB }";
 
 /// A home with two agents that have the same module, which does what the user says.
-async fn home(upstream: &Upstream, grants: &str) -> Home {
-    let module = guest("tests/guests/storing");
-    let policy = format!("policy: {{ module: {}, grants: {grants} }}", module.display());
+pub(crate) fn home(upstream: &Upstream, module: &Path, grants: &str) -> Home {
+    let policy = format!("policy: {{ module: {}, grants: {grants}, limits: {{ wall: 2s }} }}", module.display());
     let home = Home::with(upstream, &format!("agents: {{ a: {{ {policy} }}, b: {{ {policy} }} }}\n"));
     home.skill("_shared", "common", "For all", "COMMON");
     home.skill("a", "mine", "For a", "OF-A");
@@ -18,7 +18,8 @@ async fn home(upstream: &Upstream, grants: &str) -> Home {
     home
 }
 
-async fn tell(host: &Host, agent: &str, words: &str) -> String {
+/// What the module answers.
+pub(crate) async fn tell(host: &Host, agent: &str, words: &str) -> String {
     let answer = host.say(words).agent(agent).session("s").send().await;
     assert_eq!(answer.status, 200, "{words}: {}", answer.text);
     assert!(answer.header("x-metaclaw-policy").ends_with("source=policy"), "{words}: {:?}", answer.headers);
@@ -28,7 +29,7 @@ async fn tell(host: &Host, agent: &str, words: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_reads_and_writes_in_its_own_agents_folders() {
     let upstream = Upstream::echo().await;
-    let home = home(&upstream, ALL).await;
+    let home = home(&upstream, &guest("tests/guests/storing"), ALL);
     let host = home.start_with(&["--dev"]).await;
     for (agent, words, starts) in [
         ("a", "list skills ", "mine:folder:0"),
@@ -60,7 +61,7 @@ async fn a_policy_reads_and_writes_in_its_own_agents_folders() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_skill_that_a_policy_writes_is_its_agents_own() {
     let upstream = Upstream::echo().await;
-    let home = home(&upstream, ALL).await;
+    let home = home(&upstream, &guest("tests/guests/storing"), ALL);
     let host = home.start_with(&["--dev"]).await;
     let skill = "---\nname: tides\ndescription: Use when tides are asked for\n---\nLOOK AT THE MOON";
     assert_eq!(tell(&host, "a", &format!("write skills tides/SKILL.md {skill}")).await, "done");
@@ -73,7 +74,7 @@ async fn a_skill_that_a_policy_writes_is_its_agents_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_policy_keeps_is_its_agents_own_and_survives() {
     let upstream = Upstream::echo().await;
-    let home = home(&upstream, ALL).await;
+    let home = home(&upstream, &guest("tests/guests/storing"), ALL);
     let host = home.start_with(&["--dev"]).await;
     for (agent, words, said) in [
         ("a", "count", "0"),
@@ -113,7 +114,7 @@ async fn a_refusal_names_the_grants_to_add() {
         ("{ skills: read, lora: read, kv: 1KiB }", "`grants: { skills: write }`"),
         ("{ skills: write, kv: 1KiB }", "`grants: { lora: read }`"),
     ] {
-        let home = home(&upstream, grants).await;
+        let home = home(&upstream, &guest("tests/guests/storing"), grants);
         let host = home.start_with(&["--dev"]).await;
         let answer = host.say("count").agent("a").send().await;
         assert_eq!((answer.status, answer.code().as_str()), (503, "policy_unavailable"));

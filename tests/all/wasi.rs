@@ -4,30 +4,16 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use tests::{Home, Host, Upstream, wasi_guest};
+use tests::{Upstream, wasi_guest};
+
+use crate::grants::{home, tell};
 
 const GRANTS: &str = "{ skills: read, wasi: stub, wasi-fs: read }";
-
-async fn home(upstream: &Upstream, grants: &str) -> Home {
-    let policy = format!("policy: {{ module: {}, grants: {grants}, limits: {{ wall: 2s }} }}", wasi_guest().display());
-    let home = Home::with(upstream, &format!("agents: {{ a: {{ {policy} }}, b: {{ {policy} }} }}\n"));
-    home.skill("_shared", "common", "For all", "COMMON");
-    home.skill("a", "mine", "For a", "OF-A");
-    home.skill("b", "mine", "For b", "OF-B");
-    home
-}
-
-async fn look(host: &Host, agent: &str, words: &str) -> String {
-    let answer = host.say(words).agent(agent).send().await;
-    assert_eq!(answer.status, 200, "{words}: {}", answer.text);
-    assert!(answer.header("x-metaclaw-policy").ends_with("source=policy"), "{words}: {:?}", answer.headers);
-    answer.words()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_nothing_of_the_machine_in_it() {
     let upstream = Upstream::echo().await;
-    let host = home(&upstream, GRANTS).await.start_with(&["--dev"]).await;
+    let host = home(&upstream, &wasi_guest(), GRANTS).start_with(&["--dev"]).await;
     for (words, found) in [
         ("args", "[]"),
         ("env", "[]"),
@@ -37,13 +23,13 @@ async fn there_is_nothing_of_the_machine_in_it() {
         ("read skills/../../b/mine/SKILL.md", "error: "),
         ("list /", "error: "),
     ] {
-        let said = look(&host, "a", words).await;
+        let said = tell(&host, "a", words).await;
         assert!(said.starts_with(found), "{words}: {said}");
     }
-    assert!(look(&host, "a", "clock").await.starts_with("0ns "), "no time passes");
-    let first = look(&host, "a", "random").await;
-    assert_eq!(look(&host, "a", "random").await, first, "the same in every call");
-    assert_eq!(look(&host, "b", "random").await, first, "and for every agent");
+    assert!(tell(&host, "a", "clock").await.starts_with("0ns "), "no time passes");
+    let first = tell(&host, "a", "random").await;
+    assert_eq!(tell(&host, "a", "random").await, first, "the same in every call");
+    assert_eq!(tell(&host, "b", "random").await, first, "and for every agent");
     let slept = host.say("sleep").agent("a").send().await;
     assert!(slept.header("x-metaclaw-policy").contains("failed=wall"), "{:?}", slept.headers);
 }
@@ -51,7 +37,7 @@ async fn there_is_nothing_of_the_machine_in_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn its_own_folders_can_be_read_and_nothing_else_done_to_them() {
     let upstream = Upstream::echo().await;
-    let home = home(&upstream, GRANTS).await;
+    let home = home(&upstream, &wasi_guest(), GRANTS);
     let host = home.start_with(&["--dev"]).await;
     for (words, found) in [
         ("list skills", "[\"mine\"]"),
@@ -64,19 +50,19 @@ async fn its_own_folders_can_be_read_and_nothing_else_done_to_them() {
         ("link skills/mine/SKILL.md skills/mine/OTHER.md", "error: "),
         ("mkdir skills/new", "error: "),
     ] {
-        let said = look(&host, "a", words).await;
+        let said = tell(&host, "a", words).await;
         assert!(said.starts_with(found), "{words}: {said}");
     }
-    assert!(look(&host, "a", "read skills/mine/SKILL.md").await.contains("OF-A"));
-    assert!(look(&host, "b", "read skills/mine/SKILL.md").await.contains("OF-B"));
+    assert!(tell(&host, "a", "read skills/mine/SKILL.md").await.contains("OF-A"));
+    assert!(tell(&host, "b", "read skills/mine/SKILL.md").await.contains("OF-B"));
     let many = host.say("open-many skills/mine/SKILL.md").agent("a").send().await;
     assert!(many.header("x-metaclaw-policy").contains("failed="), "it opens as many as it likes: {:?}", many.headers);
     let text = fs::read_to_string(home.path().join("skills/a/mine/SKILL.md")).unwrap();
     assert!(text.contains("OF-A"), "untouched");
     // A folder with a link in it is not opened at all: where the link leads is nobody's business.
     symlink("/etc", home.path().join("skills/a/out")).unwrap();
-    assert!(look(&host, "a", "read skills/mine/SKILL.md").await.starts_with("error: "));
-    assert!(look(&host, "a", "read skills/out/passwd").await.starts_with("error: "));
+    assert!(tell(&host, "a", "read skills/mine/SKILL.md").await.starts_with("error: "));
+    assert!(tell(&host, "a", "read skills/out/passwd").await.starts_with("error: "));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,7 +71,7 @@ async fn without_the_grant_it_is_not_loaded() {
     for (grants, missing) in
         [("{}", "skills: read, wasi: stub, wasi-fs: read"), ("{ skills: read, wasi-fs: read }", "wasi: stub")]
     {
-        let host = home(&upstream, grants).await.start_with(&["--dev"]).await;
+        let host = home(&upstream, &wasi_guest(), grants).start_with(&["--dev"]).await;
         let answer = host.say("args").agent("a").send().await;
         assert_eq!((answer.status, answer.code().as_str()), (503, "policy_unavailable"));
         assert!(answer.text.contains(missing), "{}", answer.text);

@@ -72,8 +72,9 @@ impl Sessions {
 
     /// The session of a request that names none: the one whose conversation this request continues, or a new one.
     ///
-    /// A conversation is known by what was said in it, without what clients write anew for each request. Each request moves its session's mark to its own last message; a request that holds no mark
-    /// begins a new session. So two conversations that start with the same words part as soon as the first has gone on.
+    /// A conversation is known by what was said in it, without what clients write anew for each request. Each request moves
+    /// its session's mark to its own last message; a request that holds no mark begins a new session. So two conversations
+    /// that start with the same words part as soon as the first has gone on.
     pub(crate) fn by_conversation(
         &self,
         agent: &AgentId,

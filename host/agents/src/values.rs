@@ -11,6 +11,8 @@ use tokio::sync::OnceCell;
 #[derive(Debug, Default)]
 pub(crate) struct AgentValues {
     loaded: OnceCell<Arc<Values>>,
+    /// Held while changes are handed over, so that they reach the store in the order in which they were made.
+    order: tokio::sync::Mutex<()>,
 }
 
 /// The values, once they are loaded.
@@ -41,15 +43,18 @@ impl AgentValues {
         self.loaded.get().cloned()
     }
 
-    /// Hands what calls have changed to the store.
+    /// Hands what calls have changed to the store. A change is forgotten once the store has it: if this is given up in between, as
+    /// when a client goes away, the next call hands it over again.
     pub(crate) async fn hand_over(&self, store: &Store, agent: &AgentId) {
         let Some(values) = self.loaded.get() else { return };
-        let changed = std::mem::take(&mut values.state().changed);
-        if changed.is_empty() {
+        if values.state().changed.is_empty() {
             return;
         }
-        if let Err(error) = store.keep_values(agent, changed.into_iter().collect()).await {
-            tracing::error!(%agent, %error, "what the policy keeps could not be recorded");
+        let _order = self.order.lock().await;
+        let changed = values.state().changed.clone();
+        match store.keep_values(agent, changed.clone().into_iter().collect()).await {
+            Ok(()) => values.state().changed.retain(|key, value| changed.get(key) != Some(value)),
+            Err(error) => tracing::error!(%agent, %error, "what the policy keeps could not be recorded"),
         }
     }
 }
