@@ -141,3 +141,24 @@ async fn grants_are_not_inherited_by_another_module() {
     assert_eq!(tell(&host, "somebody", "count").await, "0", "agents that are not listed have values of their own");
     assert_eq!(tell(&host, "anybody", "count").await, "1");
 }
+
+/// An agent that is not listed has the usual adapter folder, whatever `_default`'s is: no name that a client makes up leads beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlisted_agents_adapters_are_in_the_usual_place() {
+    let upstream = Upstream::echo().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::create_dir(elsewhere.path().join("anybody")).unwrap();
+    fs::write(elsewhere.path().join("anybody/key.txt"), "NOT-FOR-POLICIES").unwrap();
+    let module = guest("tests/guests/storing");
+    let policy = format!("policy: {{ module: {}, grants: {ALL} }}", module.display());
+    let lora = elsewhere.path().join("default");
+    let home = Home::with(
+        &upstream,
+        &format!("agents: {{ _default: {{ {policy}, rl: {{ lora_output: {} }} }} }}\n", lora.display()),
+    );
+    fs::create_dir_all(home.path().join("lora/anybody")).unwrap();
+    fs::write(home.path().join("lora/anybody/adapter.txt"), "MINE").unwrap();
+    let host = home.start_with(&["--dev"]).await;
+    assert_eq!(tell(&host, "anybody", "read lora adapter.txt").await, "MINE");
+    assert!(tell(&host, "anybody", "read lora key.txt").await.starts_with("not-found: "));
+}

@@ -45,6 +45,8 @@ pub struct HostParts {
     pub skills: Arc<SkillTree>,
     /// Where they are.
     pub skills_dir: PathBuf,
+    /// Where the adapter folders are of agents for which config names none.
+    pub lora_dir: PathBuf,
     /// The database.
     pub store: Store,
     /// Where things are counted.
@@ -57,7 +59,7 @@ impl Host {
     /// Puts the parts together and starts the recorder. Call within a tokio runtime.
     pub fn new(parts: HostParts) -> Self {
         let store = Arc::new(parts.store);
-        let possessions = Arc::new(Possessions::new(parts.skills_dir));
+        let possessions = Arc::new(Possessions::new(parts.skills_dir, parts.lora_dir));
         let registry = registry(parts.default, parts.named, parts.unknown, &possessions);
         Host {
             registry: ArcSwap::from_pointee(registry),

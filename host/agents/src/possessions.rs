@@ -12,6 +12,7 @@ use crate::values::AgentValues;
 #[derive(Debug)]
 pub(crate) struct Possessions {
     skills: PathBuf,
+    lora: PathBuf,
     values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
 }
 
@@ -19,9 +20,14 @@ pub(crate) struct Possessions {
 struct Folders(AgentFiles);
 
 impl Possessions {
-    /// For agents with skill folders below `skills`.
-    pub(crate) fn new(skills: PathBuf) -> Self {
-        Possessions { skills, values: Mutex::default() }
+    /// For agents with skill folders below `skills`, and adapter folders below `lora` unless config names another.
+    pub(crate) fn new(skills: PathBuf, lora: PathBuf) -> Self {
+        Possessions { skills, lora, values: Mutex::default() }
+    }
+
+    /// The folders of an agent that is not configured.
+    pub(crate) fn usual_files(&self, agent: &AgentId) -> Arc<dyn FileSource> {
+        self.files(agent, &self.lora.join(agent.as_str()))
     }
 
     /// The folders of an agent whose adapters are in `lora`.

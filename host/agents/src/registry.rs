@@ -99,11 +99,10 @@ impl Registry {
             return Err(UnknownAgent::TooMany(id.clone(), cap));
         }
         let own = || {
-            let lora = self.default.config.rl.lora_output.with_file_name(id.as_str());
             Arc::new(Agent {
                 id: id.clone(),
                 values: self.possessions.values(id),
-                files: self.possessions.files(id, &lora),
+                files: self.possessions.usual_files(id),
                 ..Agent::clone(&self.default)
             })
         };

@@ -134,8 +134,13 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
     AgentConfig { mode: mode(id, reader), targets, skills, policy, rl }
 }
 
+/// Where agents have their adapters that name no folder of their own.
+pub(crate) fn lora_dir(home: &std::path::Path) -> PathBuf {
+    home.join("lora")
+}
+
 fn own_lora(home: &std::path::Path, id: &AgentId) -> PathBuf {
-    home.join("lora").join(id.as_str())
+    lora_dir(home).join(id.as_str())
 }
 
 /// `--mode` stands for the top level's `mode`; an agent's own word is stronger.

@@ -209,6 +209,11 @@ fn review_file(source: &Source, settings: &Settings, report: &mut Report) {
 }
 
 impl Config {
+    /// Where agents have their adapters that name no folder of their own: each in the one of its name. It need not exist yet.
+    pub fn lora_dir(&self) -> PathBuf {
+        agents::lora_dir(&self.home)
+    }
+
     /// An agent's settings. An agent that is not listed has `_default`'s, with adapters of its own under the rule
     /// `Own`; whether it may come into being at all is for the caller to decide, by [`Config::unknown`].
     pub fn agent(&self, id: &AgentId) -> Arc<AgentConfig> {

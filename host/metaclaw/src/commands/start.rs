@@ -122,6 +122,7 @@ fn serve(
             upstreams,
             skills,
             skills_dir: config.skills_dir.clone(),
+            lora_dir: config.lora_dir(),
             store,
             metrics,
             idle_timeout: config.sessions.idle_timeout,
