@@ -81,6 +81,16 @@ impl routing::Guest for Misbehaving {
             "huge-string" => refuse("x".repeat(40 << 20)),
             // Says how often this instance has been called before.
             "count" => refuse(format!("{calls}")),
+            // The same, and never gives back what it took.
+            "leak" => {
+                std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
+                refuse(format!("{calls}"))
+            }
+            // Behaves three times, and then never ends.
+            "loop-late" => {
+                deeds::anywhere(if calls < 3 { "" } else { "loop" }, None);
+                refuse(format!("{calls}"))
+            }
             // Says what it is told of the turn.
             "tell" => refuse(format!("turn {} of {}: {}", turn.index(), turn.session(), turn.user_text())),
             "problem" => Err(problem("no\x1b[2J-idea", "cannot\ndecide")),
