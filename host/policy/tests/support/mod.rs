@@ -37,6 +37,11 @@ pub fn default_policy() -> &'static [u8] {
     BYTES.get_or_init(|| guest("policies/default"))
 }
 
+/// A component whose filter keeps every sample and does nothing else. It is loaded if `more` does not spoil it.
+pub fn idle(more: &str) -> Vec<u8> {
+    wat::parse_str(format!("(component {more} {})", include_str!("loadable.wat"))).unwrap()
+}
+
 fn guest(path: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // Guests share a target directory, so that their dependencies are built once; cargo's lock makes them queue.
