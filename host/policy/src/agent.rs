@@ -111,6 +111,11 @@ impl AgentPolicy {
         &self.0.own.modules
     }
 
+    /// The settings of the built-in policy, where it decides for this agent.
+    pub fn builtin_config(&self) -> &Arc<str> {
+        &self.0.own.builtin_config
+    }
+
     /// Whether a module may keep values, which must then be there when it is asked.
     pub fn keeps_values(&self) -> bool {
         let own = &self.0.own;
