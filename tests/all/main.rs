@@ -4,6 +4,7 @@ mod chat;
 mod cli;
 mod embedded;
 mod grants;
+mod hostile;
 mod identity;
 mod keys;
 mod layering;

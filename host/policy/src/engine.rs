@@ -22,10 +22,13 @@ pub(crate) const NO_SETTINGS: &str = "{}";
 
 /// How much of a used memory is wiped by writing zeros; beyond that, the pages are given back to the system.
 const KEEP_RESIDENT: usize = 2 << 20;
-/// What one component may consist of: the largest known (CPython) has 38 core instances, QuickJS has 3 memories.
-const CORE_INSTANCES: u32 = 40;
-const MEMORIES: u32 = 4;
-const TABLES: u32 = 16;
+/// What one call may consist of: the largest known component (CPython) has 38 core instances, QuickJS has 3 memories. The pool has so
+/// many for each call that there may be, so that no guest takes another one's.
+pub(crate) const CORE_INSTANCES: u32 = 40;
+pub(crate) const MEMORIES: u32 = 4;
+pub(crate) const TABLES: u32 = 16;
+/// Room in the pool for a module that is tried out, however many calls there are.
+const TRIALS: u32 = 1;
 
 /// What the engine is sized for.
 #[derive(Clone, Debug)]
@@ -214,12 +217,13 @@ impl fmt::Debug for Engine {
 }
 
 fn pooled(concurrency: u32) -> Config {
+    let stores = concurrency + TRIALS;
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(concurrency)
-        .total_stacks(concurrency)
-        .total_core_instances(concurrency * CORE_INSTANCES)
-        .total_memories(concurrency * MEMORIES)
-        .total_tables(concurrency * TABLES)
+    pool.total_component_instances(stores)
+        .total_stacks(stores)
+        .total_core_instances(stores * CORE_INSTANCES)
+        .total_memories(stores * MEMORIES)
+        .total_tables(stores * TABLES)
         .max_tables_per_module(MEMORIES)
         .linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)

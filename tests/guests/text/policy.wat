@@ -1,9 +1,13 @@
+;; A whole policy, and a harmless one: a `sample-filter` that keeps every sample. What other functions return are pointers to zeros, which
+;; are empty texts and lists. It is the end of most other guests here, which spoil it.
 (core module $m
     (memory (export "memory") 1)
+    ;; A good verdict: keep, with a weight of 1.
+    (data (i32.const 168) "\00\00\80\3f")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
     (func (export "describe") (result i32) i32.const 64)
     (func (export "validate") (param i32 i32) (result i32) i32.const 64)
-    (func (export "filter") (param i32) (result i32) i32.const 64))
+    (func (export "filter") (param i32) (result i32) i32.const 160))
 (core instance $i (instantiate $m))
 (alias core export $i "memory" (core memory $memory))
 (alias core export $i "realloc" (core func $realloc))
