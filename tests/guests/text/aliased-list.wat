@@ -1,11 +1,22 @@
 ;; Selects ten thousand skills whose names are one and the same text of 10 kB: 90 kB in here, 100 MB in a host that copies them.
 (component
+    (import "metaclaw:policy/turn@0.1.0" (instance $turns (export "turn" (type (sub resource)))))
+    (alias export $turns "turn" (type $turn))
+    (import "metaclaw:policy/catalog@0.1.0" (instance $catalogs (export "catalog" (type (sub resource)))))
+    (alias export $catalogs "catalog" (type $catalog))
+    (core func $drop-turn (canon resource.drop $turn))
+    (core func $drop-catalog (canon resource.drop $catalog))
+
     (core module $m
+        (import "" "turn" (func $drop-turn (param i32)))
+        (import "" "catalog" (func $drop-catalog (param i32)))
         (memory (export "memory") 3)
         (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
         (func (export "describe") (result i32) i32.const 64)
         (func (export "validate") (param i32 i32) (result i32) i32.const 64)
         (func (export "select") (param i32 i32) (result i32) (local $n i32)
+            (call $drop-turn (local.get 0))
+            (call $drop-catalog (local.get 1))
             ;; The name is at 16384; its ten thousand pointers and lengths are at 65536.
             (memory.fill (i32.const 16384) (i32.const 0x78) (i32.const 10000))
             (loop
@@ -15,7 +26,8 @@
             (i32.store (i32.const 164) (i32.const 65536))
             (i32.store (i32.const 168) (i32.const 10000))
             i32.const 160))
-    (core instance $i (instantiate $m))
+    (core instance $i (instantiate $m (with "" (instance
+        (export "turn" (func $drop-turn)) (export "catalog" (func $drop-catalog))))))
     (alias core export $i "memory" (core memory $memory))
     (alias core export $i "realloc" (core func $realloc))
 
@@ -33,10 +45,6 @@
     (instance $lifecycle (export "describe" (func $describe)) (export "validate-config" (func $validate)))
     (export "metaclaw:policy/lifecycle@0.1.0" (instance $lifecycle))
 
-    (import "metaclaw:policy/turn@0.1.0" (instance $turns (export "turn" (type (sub resource)))))
-    (alias export $turns "turn" (type $turn))
-    (import "metaclaw:policy/catalog@0.1.0" (instance $catalogs (export "catalog" (type (sub resource)))))
-    (alias export $catalogs "catalog" (type $catalog))
     (func $select (param "turn" (borrow $turn)) (param "catalog" (borrow $catalog))
         (result (result (list string) (error $problem)))
         (canon lift (core func $i "select") (memory $memory) (realloc $realloc)))

@@ -1,14 +1,19 @@
 ;; A whole policy, and a harmless one: a `sample-filter` that keeps every sample. What other functions return are pointers to zeros, which
 ;; are empty texts and lists. It is the end of most other guests here, which spoil it.
+(import "metaclaw:policy/sample@0.1.0" (instance $samples (export "sample" (type (sub resource)))))
+(alias export $samples "sample" (type $sample))
+(core func $drop (canon resource.drop $sample))
+
 (core module $m
+    (import "" "drop" (func $drop (param i32)))
     (memory (export "memory") 1)
     ;; A good verdict: keep, with a weight of 1.
     (data (i32.const 168) "\00\00\80\3f")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
     (func (export "describe") (result i32) i32.const 64)
     (func (export "validate") (param i32 i32) (result i32) i32.const 64)
-    (func (export "filter") (param i32) (result i32) i32.const 160))
-(core instance $i (instantiate $m))
+    (func (export "filter") (param i32) (result i32) (call $drop (local.get 0)) i32.const 160))
+(core instance $i (instantiate $m (with "" (instance (export "drop" (func $drop))))))
 (alias core export $i "memory" (core memory $memory))
 (alias core export $i "realloc" (core func $realloc))
 
@@ -28,8 +33,6 @@
 (instance $lifecycle (export "describe" (func $describe)) (export "validate-config" (func $validate)))
 (export "metaclaw:policy/lifecycle@0.1.0" (instance $lifecycle))
 
-(import "metaclaw:policy/sample@0.1.0" (instance $samples (export "sample" (type (sub resource)))))
-(alias export $samples "sample" (type $sample))
 (func $filter (param "sample" (borrow $sample)) (result (result $verdict (error $problem)))
     (canon lift (core func $i "filter") (memory $memory) (realloc $realloc)))
 (instance $sample-filter (export "filter" (func $filter)))

@@ -12,7 +12,7 @@ use domain::{
     TurnKind,
 };
 use policy::{
-    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, HookModules, Message, Module, SampleSource,
+    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, FileSource, HookModules, Message, Module, SampleSource,
     Scored, SkillSummary, Target, TurnSource,
 };
 
@@ -35,6 +35,12 @@ pub fn assistant() -> &'static [u8] {
 pub fn default_policy() -> &'static [u8] {
     static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
     BYTES.get_or_init(|| guest("policies/default"))
+}
+
+/// The component of `tests/guests/storing`.
+pub fn storing() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| guest("tests/guests/storing"))
 }
 
 fn guest(path: &str) -> Vec<u8> {
@@ -78,6 +84,7 @@ pub struct FakeTurn {
     pub requested_model: &'static str,
     pub user_text: String,
     pub targets: Vec<Target>,
+    pub files: Option<Arc<dyn FileSource>>,
 }
 
 pub fn turn(requested_model: &'static str, user_text: &str) -> Arc<FakeTurn> {
@@ -88,6 +95,7 @@ pub fn turn(requested_model: &'static str, user_text: &str) -> Arc<FakeTurn> {
         requested_model,
         user_text: user_text.to_owned(),
         targets: vec![target("first", "model-a"), target("second", "model-b")],
+        files: None,
     })
 }
 
@@ -127,6 +135,9 @@ impl TurnSource for FakeTurn {
     }
     fn targets(&self) -> &[Target] {
         &self.targets
+    }
+    fn files(&self) -> Option<Arc<dyn FileSource>> {
+        self.files.clone()
     }
 }
 
