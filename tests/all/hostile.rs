@@ -131,9 +131,13 @@ impl Zoo {
         home.skill("_shared", "almanac", "Use when tides are asked for", "ALMANAC");
         home.skill("_shared", "file-tickets", "Use when filing tickets", "TICKETS");
         home.skill("neighbour", "mine", "For the neighbour alone", "OF-THE-NEIGHBOUR");
-        for row in rows.iter().filter(|row| matches!(row.guest.as_str(), "storing" | "wasi")) {
-            // The socket stays when nobody listens any more.
-            drop(guests::lay_traps(&home, &row.agent, outside.path()));
+        for row in rows {
+            if row.threats.iter().any(|threat| (24..=29).contains(threat)) {
+                guests::lay_traps(&home, &row.agent, outside.path());
+            } else if row.threats.contains(&31) {
+                let mine = home.skill(&row.agent, "mine", "For me alone", "MINE");
+                fs::write(mine.with_file_name("ballast"), vec![b'x'; 8 << 20]).unwrap();
+            }
         }
         let host = home.start().await;
         Zoo { host, upstream, home, outside, neighbour: neighbour.short() }
@@ -177,7 +181,7 @@ impl Zoo {
                 assert_eq!((answer.status, answer.words()), (200, format!("echo: {words}")), "{shown}");
                 self.check_sample(outcome, &answer, &shown).await
             }
-            (Outcome::Fails(class), asked) => {
+            (Outcome::Fails(class, _), asked) => {
                 assert_eq!((answer.status, answer.words()), (200, format!("echo: {words}")), "{shown}");
                 assert_eq!(header, format!("builtin; source=builtin; failed={class}"), "{shown}");
                 // Behind a route that fails, the same module still selects, in another instance.
@@ -209,7 +213,7 @@ impl Zoo {
         let sample = tests::within(std::time::Duration::from_secs(30), "the turn is judged", judged).await;
         let reason = sample["reason"].as_str().unwrap_or_default();
         let expected = match outcome {
-            Outcome::Fails(_) => "no policy could judge the sample",
+            Outcome::Fails(..) => "no policy could judge the sample",
             Outcome::Drops(reason) => reason,
             other => panic!("{shown}: {other:?} is nothing for a filter"),
         };
@@ -224,7 +228,7 @@ impl Zoo {
         let counted: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(&begin)).collect();
         let hook = format!("{:?}", row.asked).to_lowercase();
         let expected: Vec<String> = match &row.outcome {
-            Outcome::Fails(class) => vec![format!("hook=\"{hook}\",class=\"{class}\"}} {times}")],
+            Outcome::Fails(class, _) => vec![format!("hook=\"{hook}\",class=\"{class}\"}} {times}")],
             _ => Vec::new(),
         };
         assert_eq!(counted, expected, "{}", row.agent);
@@ -243,7 +247,11 @@ impl Zoo {
                 Outcome::Refused(reason) => {
                     assert!(said(&format!("agent `{agent}` is not served: ")) && said(reason), "{agent}: {log}");
                 }
-                Outcome::Fails(class) => assert!(said(&format!("{class}: ")), "{agent}: {log}"),
+                Outcome::Fails(class, words) => {
+                    let failed = format!("agent={agent} ");
+                    let said = |line: &str| line.contains(&failed) && line.contains(&format!("={class}: ")) && line.contains(words);
+                    assert!(log.lines().any(said), "{agent}: nothing of {class} and {words:?} in\n{log}");
+                }
                 _ => {}
             }
         }

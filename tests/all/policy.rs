@@ -141,3 +141,26 @@ async fn the_sample_filter_decides_what_is_kept_and_why_not() {
         assert_eq!(state["sample"]["state"].as_str(), want, "{agent} {text} {kind}");
     }
 }
+
+/// Where the operator wants it, one instance serves turn after turn of its agent, and of no other; a reload begins anew.
+#[tokio::test]
+async fn a_warm_instance_remembers_its_own_agents_turns_only() {
+    let upstream = Upstream::echo().await;
+    let module = guest("tests/guests/misbehaving");
+    let agents = |more: &str| {
+        let policy = format!(
+            "{{ module: \"{}\", config: {{ do: count }}, instances: {{ warm: 1 }}, limits: {{ wall: 20s {more} }} }}",
+            module.display()
+        );
+        format!("agents: {{ _default: {{ policy: {policy} }}, named: {{ policy: {policy} }} }}\n")
+    };
+    let home = Home::with(&upstream, &agents(""));
+    let host = home.start_with(&["--dev"]).await;
+    let count = async |agent: &str| host.say("hi").agent(agent).send().await.words();
+    for (agent, before) in [("named", "0"), ("named", "1"), ("stranger", "0"), ("named", "2"), ("another", "0")] {
+        assert_eq!(count(agent).await, before, "{agent}");
+    }
+    home.config(&format!("{}{}", upstream.llm(), agents(", queue: 30ms")));
+    assert_eq!(home.run(&["reload"]).0, 0);
+    assert_eq!(count("named").await, "0");
+}

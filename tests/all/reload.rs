@@ -25,13 +25,6 @@ async fn hang_up(host: &Host) -> Vec<String> {
     .await
 }
 
-fn llm(upstream: &Upstream) -> String {
-    format!(
-        "llm: {{ provider: custom, model_id: test-model, api_base: \"{}\", api_key: \"env:TEST_KEY\" }}\n",
-        upstream.base()
-    )
-}
-
 /// An edited file is taken over by itself, within some seconds.
 #[tokio::test]
 async fn a_changed_file_is_taken_over() {
@@ -41,7 +34,7 @@ async fn a_changed_file_is_taken_over() {
     let host = home.start().await;
     host.say("tides?").agent("a").send().await;
     assert!(!upstream.last().system().contains("TIDES"));
-    home.config(&format!("{}agents: {{ a: {{}} }}\n", llm(&upstream)));
+    home.config(&format!("{}agents: {{ a: {{}} }}\n", upstream.llm()));
     let injected = async || {
         host.say("tides?").agent("a").send().await;
         upstream.last().system().contains("TIDES").then_some(())
@@ -58,7 +51,7 @@ async fn a_module_that_does_not_load_leaves_the_old_one_serving() {
     let home = Home::new();
     let module = home.path().join("policy.wasm");
     let policy = format!("{{ module: {}, config: {{ refuse: [horoscope] }} }}", module.display());
-    home.config(&format!("{}agents: {{ a: {{ policy: {policy} }}, b: {{}} }}\n", llm(&upstream)));
+    home.config(&format!("{}agents: {{ a: {{ policy: {policy} }}, b: {{}} }}\n", upstream.llm()));
     fs::copy(guest("examples/two-agents/policy"), &module).unwrap();
     let host = home.start_with(&["--dev"]).await;
     let decided = async || host.say("x").agent("a").send().await.header("x-metaclaw-policy").to_owned();
@@ -97,21 +90,21 @@ async fn a_bad_configuration_changes_nothing() {
     let home = Home::with(&upstream, "agents: { a: { mode: rl } }\n");
     home.skill("a", "tides", "Use when tides are asked for", "TIDES");
     let host = home.start().await;
-    home.config(&format!("{}agents: {{ a: {{ skills: {{ enabled: false }}, mod: rl }} }}\n", llm(&upstream)));
+    home.config(&format!("{}agents: {{ a: {{ skills: {{ enabled: false }}, mod: rl }} }}\n", upstream.llm()));
     let problems = hang_up(&host).await;
     assert!(problems[0].contains("agents.a.mod"), "{problems:?}");
     host.say("tides?").agent("a").send().await;
     assert!(upstream.last().system().contains("TIDES"), "nothing of it was taken over");
     home.config(&format!(
         "{}proxy: {{ port: 31999 }}\nagents: {{ a: {{ skills: {{ enabled: false }} }} }}\n",
-        llm(&upstream)
+        upstream.llm()
     ));
     let problems = hang_up(&host).await;
     assert!(problems.len() == 1 && problems[0].contains("proxy.port"), "{problems:?}");
     host.say("tides?").agent("a").send().await;
     assert!(!upstream.last().system().contains("TIDES"), "the rest of it was");
     let elsewhere = "upstreams: { other: { provider: custom, api_base: \"http://127.0.0.1:9/v1\" } }\n";
-    home.config(&format!("{}{elsewhere}agents: {{ a: {{ upstream: other }} }}\n", llm(&upstream)));
+    home.config(&format!("{}{elsewhere}agents: {{ a: {{ upstream: other }} }}\n", upstream.llm()));
     let problems = hang_up(&host).await;
     assert!(problems[0].contains("`other`"), "{problems:?}");
     assert_eq!(host.say("tides?").agent("a").send().await.status, 200);
@@ -125,7 +118,7 @@ async fn keys_are_taken_over() {
     let host = home.start_in(&[("NEW_KEY", "alpha-8d1e5c90b37f264a")]).await;
     let status = async |key: &str| host.say("x").header("authorization", &format!("Bearer {key}")).send().await.status;
     assert_eq!(status("anything").await, 200);
-    home.config(&format!("{}agents: {{ a: {{ client_key: \"env:NEW_KEY\" }} }}\n", llm(&upstream)));
+    home.config(&format!("{}agents: {{ a: {{ client_key: \"env:NEW_KEY\" }} }}\n", upstream.llm()));
     assert_eq!(hang_up(&host).await, Vec::<String>::new());
     assert_eq!((status("anything").await, status("alpha-8d1e5c90b37f264a").await), (401, 200));
 }
@@ -138,7 +131,7 @@ async fn a_thousand_reloads_disturb_no_turn() {
     home.skill("a", "tides", "Use for tides and harbours", "T");
     home.skill("a", "harbours", "Use for harbours and tides", "H");
     let version =
-        |top_k: usize| format!("{}agents: {{ a: {{ mode: rl, skills: {{ top_k: {top_k} }} }} }}\n", llm(&upstream));
+        |top_k: usize| format!("{}agents: {{ a: {{ mode: rl, skills: {{ top_k: {top_k} }} }} }}\n", upstream.llm());
     home.config(&version(1));
     let host = home.start().await;
     let (turns, over) = (AtomicU64::new(0), AtomicBool::new(false));

@@ -20,11 +20,7 @@ impl Home {
     /// A home whose configuration sends everything to `upstream`, and says `more`.
     pub fn with(upstream: &Upstream, more: &str) -> Self {
         let home = Home::new();
-        let llm = format!(
-            "llm: {{ provider: custom, model_id: test-model, api_base: \"{}\", api_key: \"env:TEST_KEY\" }}\n",
-            upstream.base()
-        );
-        home.config(&format!("{llm}{more}"));
+        home.config(&format!("{}{more}", upstream.llm()));
         home
     }
 

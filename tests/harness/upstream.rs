@@ -73,6 +73,14 @@ impl Upstream {
         Upstream { address, seen, _server: server }
     }
 
+    /// The `llm` section of a configuration that leads here.
+    pub fn llm(&self) -> String {
+        format!(
+            "llm: {{ provider: custom, model_id: test-model, api_base: \"{}\", api_key: \"env:TEST_KEY\" }}\n",
+            self.base()
+        )
+    }
+
     /// Its base address.
     pub fn base(&self) -> String {
         format!("http://{}/v1", self.address)

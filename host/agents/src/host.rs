@@ -239,8 +239,20 @@ impl Host {
         ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
     }
 
-    /// Ends sessions in which nothing was said for the idle timeout. Runs until the host closes; idempotent.
-    pub async fn end_idle_sessions(&self) {
+    /// Ends what has been idle for too long: sessions, and policy instances. Runs until the host closes.
+    pub async fn tidy_up(&self) {
+        tokio::join!(self.end_idle_sessions(), self.retire_idle_instances());
+    }
+
+    async fn retire_idle_instances(&self) {
+        while self.closing.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
+            for policy in self.registry.load().all().iter().filter_map(|agent| agent.policy.as_ref().ok()) {
+                policy.retire_idle();
+            }
+        }
+    }
+
+    async fn end_idle_sessions(&self) {
         let pause = (self.idle_timeout / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
         while self.closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
             if let Err(error) = self.end_idle().await {

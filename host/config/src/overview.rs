@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use domain::{AgentId, Digest, Mode, PolicyLimits};
+use domain::{AgentId, ByteSize, Digest, FileGrant, Mode, PolicyGrants, PolicyLimits, WarmInstances};
 use serde::Serialize;
 
 use crate::agents::{ModuleRef, Target};
@@ -56,6 +56,10 @@ pub struct AgentOverview {
     pub filter: String,
     /// What a call of its policy may use.
     pub limits: String,
+    /// What its policy may do beside deciding, as `policy.grants` says; none: nothing.
+    pub grants: Option<String>,
+    /// How its policy's instances outlive their turn; none when each turn has a fresh one.
+    pub instances: Option<String>,
     /// Where its adapters are; none in the mode `skills_only`.
     pub adapters: Option<PathBuf>,
 }
@@ -88,6 +92,8 @@ impl Config {
             select: module_text(hooks.select.as_ref()),
             filter: module_text(hooks.filter.as_ref()),
             limits: limits_text(&agent.policy.limits),
+            grants: grants_text(&agent.policy.grants),
+            instances: instances_text(&agent.policy.instances),
             adapters: (agent.mode != Mode::SkillsOnly).then(|| agent.rl.lora_output.clone()),
         }
     }
@@ -129,6 +135,8 @@ impl fmt::Display for AgentOverview {
             write!(f, "\n    route     {route}\n    select    {select}\n    filter    {filter}")?;
         }
         write!(f, "\n    limits    {}", self.limits)?;
+        self.grants.iter().try_for_each(|grants| write!(f, "\n    grants    {grants}"))?;
+        self.instances.iter().try_for_each(|instances| write!(f, "\n    instances {instances}"))?;
         self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))
     }
 }
@@ -155,6 +163,31 @@ fn module_text(module: Option<&ModuleRef>) -> String {
             format!("{} ({checks})", path.display())
         }
     }
+}
+
+fn grants_text(grants: &PolicyGrants) -> Option<String> {
+    let skills = grants.skills.map(|to| match to {
+        FileGrant::Read => "skills read".to_owned(),
+        FileGrant::Write => "skills write".to_owned(),
+    });
+    let said = |granted: bool, word: &str| granted.then(|| word.to_owned());
+    let sized = |size: Option<ByteSize>, word: &str| size.map(|size| format!("{word} {size}"));
+    let all = [
+        skills,
+        said(grants.lora, "lora read"),
+        sized(grants.kv, "kv"),
+        sized(grants.log, "log"),
+        said(grants.wasi, "wasi stub"),
+        said(grants.wasi_fs, "wasi-fs read"),
+    ];
+    let all: Vec<String> = all.into_iter().flatten().collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
+fn instances_text(instances: &WarmInstances) -> Option<String> {
+    let WarmInstances { warm, max_calls, idle } = instances;
+    let idle = humantime::format_duration(*idle);
+    (*warm > 0).then(|| format!("{warm} stay warm, for {max_calls} calls each, {idle} idle"))
 }
 
 fn limits_text(limits: &PolicyLimits) -> String {

@@ -58,6 +58,24 @@ pub struct BreakerLimits {
     pub longest: Duration,
 }
 
+/// Whether a module's instances outlive their turn. An instance that does can keep what it has seen of one session for the
+/// next one of the same agent: faster, and weaker isolation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WarmInstances {
+    /// How many wait for their next turn at most; 0: each turn has a fresh one.
+    pub warm: u32,
+    /// How many hooks one instance answers at most. At least 1.
+    pub max_calls: u32,
+    /// How long one waits.
+    pub idle: Duration,
+}
+
+impl Default for WarmInstances {
+    fn default() -> Self {
+        WarmInstances { warm: 0, max_calls: 128, idle: Duration::from_secs(60) }
+    }
+}
+
 impl Default for FailureRules {
     fn default() -> Self {
         FailureRules { route: Fallback::Builtin, select: Fallback::Builtin, filter: Fallback::Drop }

@@ -67,6 +67,7 @@ pub(crate) fn agent_policy(
         breaker: settings.breaker,
         limits: settings.limits,
         grants: settings.grants,
+        instances: settings.instances,
     };
     Ok(match serving {
         Some(serving) => {

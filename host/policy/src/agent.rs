@@ -14,6 +14,7 @@ use crate::module::Module;
 use crate::parts::{AgentPolicyParts, HookModules};
 use crate::source::{CatalogSource, SampleSource, TurnSource};
 use crate::state::Subject;
+use crate::warm::Warm;
 
 /// Who decides for one agent, and within which limits. Cheap to clone; clones share the concurrency limit.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ struct Parts {
     own: AgentPolicyParts,
     /// One for each different module among the three hooks'.
     breakers: Vec<(Digest, Arc<Breaker>)>,
+    warm: Warm,
     turns: Arc<Semaphore>,
     /// Samples have places of their own: nobody waits for their verdict, and turns must not cost a sample its judge.
     samples: Arc<Semaphore>,
@@ -68,6 +70,7 @@ impl AgentPolicy {
         AgentPolicy(Arc::new(Parts {
             machine: engine.machine().clone(),
             builtin: engine.builtin(),
+            warm: Warm::new(own.instances, engine.machine().warm_places.clone()),
             own,
             breakers,
             turns: Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))),
@@ -86,7 +89,8 @@ impl AgentPolicy {
             && own.on_failure == parts.on_failure
             && own.breaker == parts.breaker
             && own.limits == parts.limits
-            && own.grants == parts.grants;
+            && own.grants == parts.grants
+            && own.instances == parts.instances;
         if same {
             return self.clone();
         }
@@ -120,6 +124,11 @@ impl AgentPolicy {
         self.0.breakers.iter().any(|(_, breaker)| breaker.is_open())
     }
 
+    /// Gives up the instances that have waited too long for their next turn.
+    pub fn retire_idle(&self) {
+        self.0.warm.retire_idle();
+    }
+
     /// Begins a turn. Nothing runs yet.
     pub fn turn(&self, turn: Arc<dyn TurnSource>) -> TurnCall {
         TurnCall { policy: self.clone(), turn, kept: None }
@@ -133,8 +142,11 @@ impl AgentPolicy {
         let clock = Clock { cpu: limits.filter_cpu, wall: limits.filter_wall };
         let subject = &Subject::Sample(sample);
         let places = self.admit(Some(&self.0.samples), SAMPLE_PATIENCE).await.ok();
-        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut None, places };
-        call.decide::<Filter>(|modules| modules.filter.as_ref(), self.0.own.on_failure.filter).await
+        let mut kept = None;
+        let call = Call { policy: self, clock, subject, catalog: None, kept: &mut kept, places };
+        let decided = call.decide::<Filter>(|modules| modules.filter.as_ref(), self.0.own.on_failure.filter).await;
+        self.put_back(kept);
+        decided
     }
 }
 
@@ -169,6 +181,12 @@ impl TurnCall {
             places: None,
         };
         call.decide::<Select>(|modules| modules.select.as_ref(), policy.0.own.on_failure.select).await
+    }
+}
+
+impl Drop for TurnCall {
+    fn drop(&mut self) {
+        self.policy.put_back(self.kept.take());
     }
 }
 
@@ -267,7 +285,9 @@ impl Call<'_> {
     ) -> Result<H::Decision, Failure> {
         let parts = &self.policy.0;
         let Clock { cpu, wall } = self.clock;
+        let is_own = counted && Arc::ptr_eq(settings, &parts.own.modules.config);
         let kept = self.kept.take().filter(|live| live.is_of(module, settings));
+        let kept = kept.filter(|live| !is_own || parts.warm.may_ask_again(live.calls()));
         let waited_for = self.places.take();
         let work = async {
             let mut live = match kept {
@@ -278,9 +298,15 @@ impl Call<'_> {
                         Some(places) => places,
                         None => self.policy.admit(of_agent, parts.own.limits.queue).await?,
                     };
-                    let grants = module.asks().given(&parts.own.grants);
-                    let limits = CallLimits { cpu, memory: parts.own.limits.memory.0, grants };
-                    Live::start(&parts.machine, module, settings, self.subject.clone(), limits, places).await?
+                    let warm = || parts.warm.take(module, settings, self.subject.agent());
+                    match is_own.then(warm).flatten() {
+                        Some(live) => live.resumed(self.subject.clone(), places),
+                        None => {
+                            let grants = module.asks().given(&parts.own.grants);
+                            let limits = CallLimits { cpu, memory: parts.own.limits.memory.0, grants };
+                            Live::start(&parts.machine, module, settings, self.subject.clone(), limits, places).await?
+                        }
+                    }
                 }
             };
             if let Some(catalog) = self.catalog.clone() {
@@ -301,6 +327,13 @@ impl Call<'_> {
 }
 
 impl AgentPolicy {
+    /// Keeps an instance of the agent's own modules for its next turn, if it keeps any.
+    fn put_back(&self, live: Option<Live>) {
+        if let Some(live) = live.filter(|live| live.has_settings(&self.0.own.modules.config)) {
+            self.0.warm.put_back(live);
+        }
+    }
+
     fn turn_clock(&self) -> Clock {
         Clock { cpu: self.0.own.limits.cpu, wall: self.0.own.limits.wall }
     }

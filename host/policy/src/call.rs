@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Fallback, PolicyGrants, Verdict};
-use tokio::sync::OwnedSemaphorePermit;
+use domain::{AgentId, Fallback, PolicyGrants, Verdict};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::{Instance, Resource};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
@@ -14,7 +14,7 @@ use crate::decision::{DENIED, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::Machine;
 use crate::module::Module;
 use crate::source::{CatalogSource, KvChanges};
-use crate::state::{CpuMeter, LogBudget, MemoryLimit, State, Stopped, Subject};
+use crate::state::{CpuMeter, Footprint, LogBudget, MAX_PASSED, MemoryLimit, State, Stopped, Subject};
 use crate::ticker::Running;
 use crate::wasi::{self, Wasi};
 
@@ -49,7 +49,14 @@ pub(crate) struct Live {
     module: Arc<Module>,
     /// Whether what the start left of its limits is for the first call.
     armed: bool,
-    _places: Places,
+    /// How many hooks it has been asked.
+    calls: u32,
+    /// What it had allocated when its first turn was over.
+    settled: Option<Footprint>,
+    /// None while it waits for its next turn.
+    places: Option<Places>,
+    /// From its first turn's end on, if it is one of those that stay.
+    warm_place: Option<OwnedSemaphorePermit>,
 }
 
 /// Permits that a live instance holds.
@@ -81,8 +88,18 @@ pub(crate) fn new_store(
 ) -> Store<State> {
     let CallLimits { memory, grants, .. } = limits;
     let (memory, log) = (MemoryLimit::new(memory), LogBudget::of(grants.log));
-    let state =
-        State { settings, subject, catalog: None, memory, cpu, log, grants, staged: KvChanges::new(), wasi: None };
+    let state = State {
+        settings,
+        subject,
+        catalog: None,
+        memory,
+        cpu,
+        log,
+        passing: MAX_PASSED,
+        grants,
+        staged: KvChanges::new(),
+        wasi: None,
+    };
     let mut store = Store::new(&machine.wasm, state);
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
@@ -114,7 +131,16 @@ impl Live {
         let instance = module.pre.instantiate_async(&mut store).await;
         store.data().cpu.leave_lane();
         match instance {
-            Ok(instance) => Ok(Live { store, instance, module: module.clone(), armed: true, _places: places }),
+            Ok(instance) => Ok(Live {
+                store,
+                instance,
+                module: module.clone(),
+                armed: true,
+                calls: 0,
+                settled: None,
+                places: Some(places),
+                warm_place: None,
+            }),
             Err(e) => Err(classify(&e, store.data(), FailureClass::Link)),
         }
     }
@@ -122,6 +148,7 @@ impl Live {
     /// Asks one hook. The first has what the start has left, every further one has limits of its own.
     pub(crate) async fn ask<H: Hook>(&mut self, machine: &Machine, cpu: Duration) -> Result<H::Decision, Failure> {
         let _running = run(machine)?;
+        self.calls = self.calls.saturating_add(1);
         if !std::mem::take(&mut self.armed) {
             arm(&mut self.store, cpu);
         }
@@ -151,7 +178,49 @@ impl Live {
 
     /// Whether this is an instance of `module` that has these settings.
     pub(crate) fn is_of(&self, module: &Arc<Module>, settings: &Arc<str>) -> bool {
-        Arc::ptr_eq(&self.module, module) && Arc::ptr_eq(&self.store.data().settings, settings)
+        Arc::ptr_eq(&self.module, module) && self.has_settings(settings)
+    }
+
+    /// Whether these are its settings.
+    pub(crate) fn has_settings(&self, settings: &Arc<str>) -> bool {
+        Arc::ptr_eq(&self.store.data().settings, settings)
+    }
+
+    /// How many hooks it has been asked.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Whose turn or sample it is asked about.
+    pub(crate) fn agent(&self) -> Option<&AgentId> {
+        self.store.data().subject.agent()
+    }
+
+    /// Itself, with nothing of its turn and without the places of a turn, until the next one. None when it must not see another
+    /// turn, or when too many wait already: what has grown since its first turn may be leaking, and folders that were looked
+    /// through when it began may be others by now.
+    pub(crate) fn rested(mut self, warm_places: &Arc<Semaphore>) -> Option<Self> {
+        let state = self.store.data_mut();
+        let footprint = state.memory.footprint();
+        let has_grown = state.memory.refused || self.settled.is_some_and(|settled| settled != footprint);
+        if has_grown || state.grants.wasi_fs {
+            return None;
+        }
+        state.subject = Subject::Probe;
+        state.catalog = None;
+        self.settled = Some(footprint);
+        self.places = None;
+        if self.warm_place.is_none() {
+            self.warm_place = Some(warm_places.clone().try_acquire_owned().ok()?);
+        }
+        Some(self)
+    }
+
+    /// Itself, for another turn.
+    pub(crate) fn resumed(mut self, subject: Subject, places: Places) -> Self {
+        self.store.data_mut().subject = subject;
+        self.places = Some(places);
+        self
     }
 
     /// Lets the guest search these skills.
@@ -246,6 +315,7 @@ impl Hook for Filter {
 pub(crate) fn classify(error: &wasmtime::Error, state: &State, otherwise: FailureClass) -> Failure {
     let class = match (error.downcast_ref::<Stopped>(), error.downcast_ref::<Trap>()) {
         (Some(Stopped::CpuUsedUp), _) => FailureClass::Cpu,
+        (Some(Stopped::PassedTooMuch), _) => FailureClass::BadOutput,
         (Some(Stopped::Closing), _) => FailureClass::Link,
         _ if state.memory.refused => FailureClass::Memory,
         (_, Some(Trap::StackOverflow)) => FailureClass::Stack,
@@ -253,13 +323,17 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &State, otherwise: Failur
         _ if error.is::<PoolConcurrencyLimitError>() => FailureClass::Queue,
         _ => otherwise,
     };
-    Failure::new(class, &format!("{error:#}"))
+    // What happened comes before where: only so much of the whole is kept.
+    let (what, whole) = (error.root_cause().to_string(), format!("{error}"));
+    let message = if what == whole { what } else { format!("{what}; {whole}") };
+    Failure::new(class, &message)
 }
 
 /// Allows this much from now on.
 fn arm(store: &mut Store<State>, cpu: Duration) {
     let state = store.data_mut();
     state.log = LogBudget::of(state.grants.log);
+    state.passing = MAX_PASSED;
     let first = state.cpu.arm(cpu);
     store.set_epoch_deadline(first);
 }

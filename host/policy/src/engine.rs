@@ -36,6 +36,9 @@ pub struct EngineOptions {
     /// How many turns and samples may be in policies at once, over all agents. Each takes 16 GiB of address space when
     /// all are in use, but memory only for what its guest has written. 1 to 1,000.
     pub concurrency: u32,
+    /// How many instances may wait for their next turn, over all agents that keep some. Each takes address space as above,
+    /// and the memory that its guest has written, at most the agent's limit. At most 1,000.
+    pub warm: u32,
     /// Who compiles modules. Without one this process does, where nothing can stop a compilation: enough for modules that
     /// one has written oneself. The built-in policy is always compiled here.
     pub compiler: Option<Arc<dyn Compile>>,
@@ -43,7 +46,7 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions { concurrency: 256, compiler: None }
+        EngineOptions { concurrency: 256, warm: 64, compiler: None }
     }
 }
 
@@ -68,6 +71,8 @@ pub(crate) struct Machine {
     pub(crate) ticker: Ticker,
     /// How many stores there may be.
     pub(crate) places: Arc<Semaphore>,
+    /// How many of them may stay when their turn is over.
+    pub(crate) warm_places: Arc<Semaphore>,
     /// How many guests may run that have used up their first slice; see [`crate::state::CpuMeter`].
     pub(crate) slow_lane: Arc<Semaphore>,
 }
@@ -157,8 +162,8 @@ fn in_use(modules: &Modules, digest: Digest) -> Option<Arc<Module>> {
 impl Machine {
     fn new(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let setup = |e: wasmtime::Error| EngineError::Setup(format!("{e:#}"));
-        let concurrency = options.concurrency.clamp(1, 1000);
-        let (wasm, memories) = match wasmtime::Engine::new(&pooled(concurrency)) {
+        let (concurrency, warm) = (options.concurrency.clamp(1, 1000), options.warm.min(1000));
+        let (wasm, memories) = match wasmtime::Engine::new(&pooled(concurrency + warm + TRIALS)) {
             Ok(wasm) => (wasm, Memories::Spacious),
             Err(error) => {
                 tracing::info!(%error, "no address space for a pool of policy instances; allocating them one by one");
@@ -179,6 +184,7 @@ impl Machine {
             linker,
             wasi_linker,
             places: Arc::new(Semaphore::new(concurrency as usize)),
+            warm_places: Arc::new(Semaphore::new(warm as usize)),
             slow_lane: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
         }))
     }
@@ -216,8 +222,7 @@ impl fmt::Debug for Engine {
     }
 }
 
-fn pooled(concurrency: u32) -> Config {
-    let stores = concurrency + TRIALS;
+fn pooled(stores: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(stores)
         .total_stacks(stores)

@@ -39,6 +39,7 @@ impl settings::Host for State {
 
 impl log::Host for State {
     fn write(&mut self, level: String, message: String) -> Result<()> {
+        self.passed(level.len() + message.len())?;
         let within = first_bytes(&message, self.log.left);
         self.log.left -= within.len();
         self.log.cut += message.len() - within.len();
@@ -125,6 +126,7 @@ impl turn::HostTurn for State {
     }
 
     fn attr(&mut self, _: Resource<TurnHandle>, name: String) -> Result<Option<String>> {
+        self.passed(name.len())?;
         Ok(self.turn()?.attr(&name))
     }
 
@@ -144,11 +146,13 @@ impl catalog::HostCatalog for State {
     }
 
     fn search(&mut self, _: Resource<CatalogHandle>, query: String, k: u32) -> Result<Vec<types::Scored>> {
+        self.passed(query.len())?;
         let hits = self.catalog()?.search(&query, (k as usize).min(MAX_HITS));
         Ok(hits.iter().take(MAX_HITS).map(scored).collect())
     }
 
     fn read(&mut self, _: Resource<CatalogHandle>, name: String) -> Result<Option<String>> {
+        self.passed(name.len())?;
         Ok(self.catalog()?.read(&name).map(|body| first_bytes(&body, MAX_TEXT).to_owned()))
     }
 
@@ -216,6 +220,7 @@ impl sample::HostSample for State {
     }
 
     fn attr(&mut self, _: Resource<SampleHandle>, name: String) -> Result<Option<String>> {
+        self.passed(name.len())?;
         Ok(self.sample()?.attr(&name))
     }
 

@@ -27,6 +27,7 @@ mod state;
 mod storage;
 mod text;
 mod ticker;
+mod warm;
 mod wasi;
 
 pub use agent::{AgentPolicy, TurnCall};

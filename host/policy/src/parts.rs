@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use domain::{BreakerLimits, FailureRules, PolicyGrants, PolicyLimits};
+use domain::{BreakerLimits, FailureRules, PolicyGrants, PolicyLimits, WarmInstances};
 
 use crate::engine::NO_SETTINGS;
 use crate::module::Module;
@@ -35,6 +35,8 @@ pub struct AgentPolicyParts {
     pub limits: PolicyLimits,
     /// What the modules may do beside deciding, as far as they ask for it.
     pub grants: PolicyGrants,
+    /// Whether instances of the modules outlive their turn.
+    pub instances: WarmInstances,
 }
 
 impl Default for HookModules {
@@ -80,6 +82,7 @@ impl Default for AgentPolicyParts {
             breaker: BreakerLimits::default(),
             limits: PolicyLimits::default(),
             grants: PolicyGrants::default(),
+            instances: WarmInstances::default(),
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::wasi::Wasi;
 
 /// All tables of one call together, in elements.
 const MAX_TABLE_ELEMENTS: usize = 10_000;
+/// What a guest may pass to the host in one call, in bytes, however many times it calls an import. A single time is limited
+/// by the engine.
+pub(crate) const MAX_PASSED: usize = 16 << 20;
 /// A guest that is done within so many ticks is never interrupted at all.
 const FIRST_SLICE: u64 = 2;
 
@@ -25,6 +28,8 @@ pub(crate) struct State {
     pub(crate) memory: MemoryLimit,
     pub(crate) cpu: CpuMeter,
     pub(crate) log: LogBudget,
+    /// How many bytes the guest may still pass to the host, in all calls of imports together.
+    pub(crate) passing: usize,
     /// What the guest may do beside deciding.
     pub(crate) grants: PolicyGrants,
     /// What it has written to `kv` in this call.
@@ -39,6 +44,13 @@ pub(crate) struct LogBudget {
     pub(crate) left: usize,
     /// Bytes that were not.
     pub(crate) cut: usize,
+}
+
+/// What a store's instances have allocated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Footprint {
+    bytes: usize,
+    table_elements: usize,
 }
 
 /// What the guest is asked about.
@@ -85,6 +97,8 @@ enum Manner {
 pub(crate) enum Stopped {
     #[error("the policy used up its CPU time")]
     CpuUsedUp,
+    #[error("the policy passed the host more than {} bytes in one call", MAX_PASSED)]
+    PassedTooMuch,
     #[error("the policy engine has been shut down")]
     Closing,
 }
@@ -100,6 +114,14 @@ impl Subject {
     }
 }
 
+impl State {
+    /// The guest has passed so many bytes to an import.
+    pub(crate) fn passed(&mut self, bytes: usize) -> wasmtime::Result<()> {
+        self.passing = self.passing.checked_sub(bytes).ok_or(Stopped::PassedTooMuch)?;
+        Ok(())
+    }
+}
+
 impl LogBudget {
     /// What this grant allows; nothing without one.
     pub(crate) fn of(granted: Option<ByteSize>) -> Self {
@@ -111,6 +133,10 @@ impl MemoryLimit {
     pub(crate) fn new(limit: u64) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         MemoryLimit { limit, used: 0, table_elements: 0, refused: false }
+    }
+
+    pub(crate) fn footprint(&self) -> Footprint {
+        Footprint { bytes: self.used, table_elements: self.table_elements }
     }
 
     /// Adds `wanted - current` to `sum` if that keeps it within `limit`.

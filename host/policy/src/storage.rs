@@ -134,6 +134,7 @@ fn entry(entry: FileEntry) -> files::Entry {
 
 impl files::Host for State {
     async fn list(&mut self, root: String, path: String) -> Result<Answer<Vec<files::Entry>>> {
+        self.passed(root.len() + path.len())?;
         let (files, root) = match self.files_in(&root, FileGrant::Read) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
@@ -143,6 +144,7 @@ impl files::Host for State {
     }
 
     async fn stat(&mut self, root: String, path: String) -> Result<Answer<files::Entry>> {
+        self.passed(root.len() + path.len())?;
         let (files, root) = match self.files_in(&root, FileGrant::Read) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
@@ -151,6 +153,7 @@ impl files::Host for State {
     }
 
     async fn read(&mut self, root: String, path: String, offset: u64, len: u32) -> Result<Answer<Vec<u8>>> {
+        self.passed(root.len() + path.len())?;
         let (files, root) = match self.files_in(&root, FileGrant::Read) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
@@ -159,6 +162,7 @@ impl files::Host for State {
     }
 
     async fn write(&mut self, root: String, path: String, bytes: Vec<u8>) -> Result<Answer<()>> {
+        self.passed(root.len() + path.len() + bytes.len())?;
         let (files, root) = match self.files_in(&root, FileGrant::Write) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
@@ -170,6 +174,7 @@ impl files::Host for State {
     }
 
     async fn remove(&mut self, root: String, path: String) -> Result<Answer<()>> {
+        self.passed(root.len() + path.len())?;
         let (files, root) = match self.files_in(&root, FileGrant::Write) {
             Ok(found) => found,
             Err(problem) => return Ok(Err(problem)),
@@ -180,6 +185,7 @@ impl files::Host for State {
 
 impl kv::Host for State {
     fn get(&mut self, key: String) -> Result<Answer<Option<Vec<u8>>>> {
+        self.passed(key.len())?;
         Ok(self.kv_granted().map(|(source, _)| match self.staged.get(&key) {
             Some(staged) => staged.clone(),
             None => source.get(&key),
@@ -187,14 +193,17 @@ impl kv::Host for State {
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> Result<Answer<()>> {
+        self.passed(key.len() + value.len())?;
         Ok(self.stage(key, Some(value)))
     }
 
     fn delete(&mut self, key: String) -> Result<Answer<()>> {
+        self.passed(key.len())?;
         Ok(self.stage(key, None))
     }
 
     fn keys(&mut self, prefix: String) -> Result<Answer<Vec<String>>> {
+        self.passed(prefix.len())?;
         Ok(self.kv_granted().map(|(source, _)| {
             let mut keys: std::collections::BTreeSet<String> = source.keys(&prefix).into_iter().collect();
             for (key, value) in self.staged.iter().filter(|(key, _)| key.starts_with(&prefix)) {

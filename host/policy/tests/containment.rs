@@ -46,6 +46,7 @@ const ANYWHERE: &[(&str, FailureClass)] = &[
     ("recurse", Stack),
     ("memory-bomb", Memory),
     ("huge-argument", BadOutput),
+    ("pass-too-much", BadOutput),
     ("panic", Trap),
     ("huge-string", BadOutput),
     ("problem", PolicyError),

@@ -121,7 +121,7 @@ fn a_call_has_so_many_objects_and_no_more() {
 async fn nobody_takes_the_pool_from_others() {
     const NEVER_ENDS: (&str, &str) =
         (r#"(func (export "filter") (param i32) (result i32)"#, r#"(func (export "filter") (param i32) (result i32) (loop (br 0))"#);
-    let engine = Engine::new(EngineOptions { concurrency: 4, ..EngineOptions::default() }).unwrap();
+    let engine = Engine::new(EngineOptions { concurrency: 4, warm: 0, ..EngineOptions::default() }).unwrap();
     for body in ["", "(memory 1)", "(table 1 funcref)"] {
         let greedy = |count: usize| spoilt(&instances(body, &vec![0; count]), &[NEVER_ENDS]);
         let most = (0..200).find(|count| engine.load(&greedy(count + 1), None, "{}").is_err()).unwrap();
@@ -182,6 +182,16 @@ async fn the_host_takes_a_mebibyte_at_once() {
     for (count, taken) in [(most, true), (most + 1, false)] {
         let failure = doing("log", count).turn(turn("model-a", "words")).select(skills(1)).await.failure;
         assert_eq!(failure.is_none(), taken, "{count}: {failure:?}");
+    }
+}
+
+/// And so much in one call, however many times.
+#[tokio::test]
+async fn the_host_takes_16_mebibytes_in_one_call() {
+    for (count, taken) in [(16 << 20, true), ((16 << 20) + 1, false)] {
+        let failure = doing("pass", count).turn(turn("model-a", "words")).select(skills(1)).await.failure;
+        assert_eq!(failure.is_none(), taken, "{count}: {failure:?}");
+        assert!(failure.iter().all(|failure| failure.message.contains("passed the host more than 16777216 bytes")));
     }
 }
 

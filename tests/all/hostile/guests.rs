@@ -96,7 +96,7 @@ fn sparse(file: &Path) {
 }
 
 /// What each agent finds in its folders, as the table says; `outside` is what it must not get at.
-pub(crate) fn lay_traps(home: &Home, agent: &str, outside: &Path) -> UnixListener {
+pub(crate) fn lay_traps(home: &Home, agent: &str, outside: &Path) {
     let skills = home.skill(agent, "mine", "For me alone", "MINE").parent().unwrap().parent().unwrap().to_owned();
     let secret = outside.join("secret.txt");
     symlink(&secret, skills.join("out")).unwrap();
@@ -109,5 +109,6 @@ pub(crate) fn lay_traps(home: &Home, agent: &str, outside: &Path) -> UnixListene
     let adapters = home.path().join("lora").join(agent);
     fs::create_dir_all(&adapters).unwrap();
     sparse(&adapters.join("huge"));
-    UnixListener::bind(skills.join("socket")).unwrap()
+    // The socket stays when nobody listens any more.
+    drop(UnixListener::bind(skills.join("socket")).unwrap());
 }

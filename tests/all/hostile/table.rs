@@ -36,8 +36,8 @@ pub(crate) enum Asked {
 /// What must come of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// With this class.
-    Fails(String),
+    /// With this class, and a message with these words in it.
+    Fails(String, String),
     /// A decision whose words begin so.
     Says(String),
     /// It decides, and nobody else notices.
@@ -91,7 +91,10 @@ impl Row {
             other => panic!("{agent}: there is no hook {other:?}"),
         };
         let outcome = match outcome.split_once(": ").unwrap_or((outcome, "")) {
-            ("fails", class) => Outcome::Fails(class.into()),
+            ("fails", how) => {
+                let (class, words) = how.split_once(": ").unwrap_or((how, ""));
+                Outcome::Fails(class.into(), words.into())
+            }
             ("says", words) => Outcome::Says(words.into()),
             ("keeps to itself", "") => Outcome::KeepsToItself,
             ("drops", reason) => Outcome::Drops(reason.into()),

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::{
-    AgentId, BreakerLimits, Digest, FailureRules, Fallback, FileGrant, PolicyGrants, PolicyLimits, PublicKey, TrustRoot,
+    AgentId, BreakerLimits, Digest, FailureRules, Fallback, FileGrant, PolicyGrants, PolicyLimits, PublicKey,
+    TrustRoot, WarmInstances,
 };
 use serde_json::json;
 
@@ -34,6 +35,8 @@ pub struct PolicyConfig {
     pub breaker: BreakerLimits,
     /// What the modules may do beside deciding.
     pub grants: PolicyGrants,
+    /// Whether instances of the modules outlive their turn.
+    pub instances: WarmInstances,
 }
 
 /// Which module has which hook; none: the built-in. The hooks that a module does not export are the built-in's too.
@@ -72,6 +75,7 @@ pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>)
     };
     let builtin_json = serde_json::Value::Object(builtin).to_string();
     let without_modules = || if hooks == PolicyHooks::default() { builtin_json.clone() } else { "{}".to_owned() };
+    let grants = grants(id, reader);
     PolicyConfig {
         config_json: config_json.unwrap_or_else(without_modules),
         builtin_json,
@@ -79,7 +83,8 @@ pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>)
         limits: limits(id, reader),
         on_failure: on_failure(id, reader),
         breaker: breaker(id, reader),
-        grants: grants(id, reader),
+        instances: instances(id, grants, reader),
+        grants,
     }
 }
 
@@ -297,6 +302,23 @@ fn grants(id: &AgentId, reader: &mut Reader<'_>) -> PolicyGrants {
     let (lora, wasi, wasi_fs) = (word("lora").is_some(), word("wasi").is_some(), word("wasi-fs").is_some());
     let (kv, log) = (reader.value(&format!("{prefix}.kv")), reader.value(&format!("{prefix}.log")));
     PolicyGrants { skills, lora, kv, log, wasi, wasi_fs }
+}
+
+/// As for grants: that an agent's module may remember says nothing about another agent's.
+fn instances(id: &AgentId, grants: PolicyGrants, reader: &mut Reader<'_>) -> WarmInstances {
+    let prefix = format!("agents.{}.policy.instances", level(id, reader));
+    let usual = WarmInstances::default();
+    let key = format!("{prefix}.warm");
+    let warm = reader.value(&key).unwrap_or(usual.warm);
+    if let (true, true, Some(place)) = (warm > 0, grants.wasi_fs, reader.place(&key)) {
+        let message = "with the grant wasi-fs each turn has a fresh instance, since its folders are looked through when it starts";
+        reader.report.error(&key, Some(place), message, "remove this key, or the grant");
+    }
+    WarmInstances {
+        warm,
+        max_calls: reader.value(&format!("{prefix}.max_calls")).unwrap_or(usual.max_calls),
+        idle: reader.value(&format!("{prefix}.idle")).unwrap_or(usual.idle),
+    }
 }
 
 fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> FailureRules {

@@ -137,7 +137,7 @@ fn serve(
         greet(config, running, json);
         let work = async {
             let serve = server::serve(listener, app, stop.clone(), config.server.shutdown_grace);
-            let idle = stop.run_until_cancelled(host.end_idle_sessions());
+            let idle = stop.run_until_cancelled(host.tidy_up());
             let (cut, _, ()) = tokio::join!(serve, idle, reloader.run(hangup, stop.clone()));
             if cut > 0 {
                 output::note(format_args!(

@@ -18,6 +18,12 @@ pub fn anywhere(deed: &str, catalog: Option<&Catalog>) {
         },
         // Ends, but only after some hundred milliseconds on any machine of today.
         "slow" => drop(black_box((0..black_box(4_000_000_000_u64)).fold(0, |sum: u64, n| black_box(sum ^ n)))),
+        // Works for some tens of milliseconds, and is done.
+        "work" => drop(black_box((0..black_box(50_000_000_u64)).fold(0, |sum: u64, n| black_box(sum ^ n)))),
+        // Hands the host 12 MiB, piece by piece.
+        "pass-much" => (0..24).for_each(|_| log::write("info", &"x".repeat(1 << 19))),
+        // Hands the host 18 MiB, each piece of a size that it takes.
+        "pass-too-much" => (0..36).for_each(|_| log::write("info", &"x".repeat(1 << 19))),
         // Copies whole memories: few instructions, much work.
         "copy-storm" => {
             let (from, mut to) = (vec![1_u8; 8 << 20], vec![0_u8; 8 << 20]);

@@ -94,6 +94,16 @@ impl routing::Guest for Misbehaving {
             }
             // Says how often this instance has been called before.
             "count" => refuse(format!("{calls}")),
+            // The same, and never gives back what it took.
+            "leak" => {
+                std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
+                refuse(format!("{calls}"))
+            }
+            // Behaves three times, and then never ends.
+            "loop-late" => {
+                deeds::anywhere(if calls < 3 { "" } else { "loop" }, None);
+                refuse(format!("{calls}"))
+            }
             // Says what it is told of the turn.
             "tell" => refuse(format!("turn {} of {}: {}", turn.index(), turn.session(), turn.user_text())),
             "problem" => Err(problem("no\x1b[2J-idea", "cannot\ndecide")),
@@ -124,6 +134,13 @@ impl skill_selection::Guest for Misbehaving {
             // 1.2 million empty strings: 10 MB here, three times that in the host.
             "long-list" => Ok(vec![String::new(); 1_200_000]),
             "count" => Ok(names(calls, 1)),
+            // Hands the host so many bytes, piece by piece.
+            "pass" => {
+                for at in (0..count()).step_by(1 << 19) {
+                    metaclaw::policy::log::write("", &"x".repeat((count() - at).min(1 << 19)));
+                }
+                Ok(names(0, 1))
+            }
             // Writes so many bytes for the operator.
             "log" => {
                 metaclaw::policy::log::write("warn", &"x".repeat(count()));

@@ -68,14 +68,9 @@ fn obey(words: &str) -> String {
             let file = |n: u32| files::write("skills", &format!("fill/{n}"), &vec![b'x'; 256 << 10]);
             (0..1_000_000).find_map(|n| file(n).err()).map_or(String::new(), |p| format!("{}: {}", p.code, p.message))
         }
-        // As many names as it can get.
-        "name" => {
-            let file = |n: u32| files::write("skills", &format!("names/{n}"), b"");
-            (0..1_000_000).find_map(|n| file(n).err()).map_or(String::new(), |p| format!("{}: {}", p.code, p.message))
-        }
         // Makes the host write, or wait for the disk, for ever.
         "write-flood" => loop {
-            let _ = files::write("skills", "flood/x.txt", &vec![b'x'; 200 << 10]);
+            let _ = files::write("skills", "flood/x.txt", b"x");
         },
         "stat-flood" => loop {
             let _ = files::stat("skills", "");
