@@ -121,7 +121,8 @@ impl Zoo {
 
         let modules = outside.path().join("modules");
         fs::create_dir(&modules).unwrap();
-        let mut agents = "agents:\n  _default: { policy: { limits: { wall: 20s, filter_wall: 20s, queue: 10s } } }\n".to_owned();
+        let mut agents =
+            "agents:\n  _default: { policy: { limits: { wall: 20s, filter_wall: 20s, queue: 10s } } }\n".to_owned();
         agents += &format!("  neighbour: {{ policy: {well_behaved} }}\n  plain: {{}}\n");
         for row in rows {
             let mode = if row.asked == Asked::Filter { "mode: rl, " } else { "" };
@@ -249,7 +250,9 @@ impl Zoo {
                 }
                 Outcome::Fails(class, words) => {
                     let failed = format!("agent={agent} ");
-                    let said = |line: &str| line.contains(&failed) && line.contains(&format!("={class}: ")) && line.contains(words);
+                    let said = |line: &str| {
+                        line.contains(&failed) && line.contains(&format!("={class}: ")) && line.contains(words)
+                    };
                     assert!(log.lines().any(said), "{agent}: nothing of {class} and {words:?} in\n{log}");
                 }
                 _ => {}

@@ -42,7 +42,13 @@ impl Host {
         // A second install is refused, harmlessly.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Host { child, address: greeting["address"].as_str().unwrap().parse().unwrap(), log, client, _home: home.clone() }
+        Host {
+            child,
+            address: greeting["address"].as_str().unwrap().parse().unwrap(),
+            log,
+            client,
+            _home: home.clone(),
+        }
     }
 
     /// What it has written to its log so far.

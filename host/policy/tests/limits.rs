@@ -62,7 +62,8 @@ fn instances(body: &str, numbers: &[usize]) -> String {
 /// 64 MiB are 1,024 pages. The policy itself has one; the others are in memories that are so large from the beginning, or grow.
 #[tokio::test]
 async fn memories_count_together_to_the_page() {
-    const GROWS: &str = "(memory 0) (func $f (if (i32.lt_s (memory.grow (i32.const N)) (i32.const 0)) (then unreachable))) (start $f)";
+    const GROWS: &str =
+        "(memory 0) (func $f (if (i32.lt_s (memory.grow (i32.const N)) (i32.const 0)) (then unreachable))) (start $f)";
     assert_eq!(PolicyLimits::default().memory, ByteSize(1024 << 16));
     for body in ["(memory N)", GROWS] {
         for (pages, fits) in [
@@ -75,7 +76,9 @@ async fn memories_count_together_to_the_page() {
         ] {
             let got = judged(&spoilt(&instances(body, pages), &[]), patient()).await;
             match got {
-                Ok(verdict) => assert!(fits && verdict == Verdict::Keep { weight: 1.0 }, "{body} {pages:?}: {verdict:?}"),
+                Ok(verdict) => {
+                    assert!(fits && verdict == Verdict::Keep { weight: 1.0 }, "{body} {pages:?}: {verdict:?}")
+                }
                 Err(failure) => assert!(!fits && failure.class == Memory, "{body} {pages:?}: {failure}"),
             }
         }
@@ -109,7 +112,9 @@ fn tables_count_together_to_the_element() {
 /// Core instances, memories and tables: the policy itself has one, one and none.
 #[test]
 fn a_call_has_so_many_objects_and_no_more() {
-    for (body, most, what) in [("", 40 - 1, "instance"), ("(memory 0)", 4 - 1, "memory"), ("(table 0 funcref)", 16, "table")] {
+    for (body, most, what) in
+        [("", 40 - 1, "instance"), ("(memory 0)", 4 - 1, "memory"), ("(table 0 funcref)", 16, "table")]
+    {
         assert_eq!(refusal(&spoilt(&instances(body, &vec![0; most]), &[])), None, "{most} of {body:?}");
         let got = refusal(&spoilt(&instances(body, &vec![0; most + 1]), &[])).unwrap();
         assert!(got.contains(&format!("{what} count too high at")), "{} of {body:?}: {got}", most + 1);
@@ -119,8 +124,10 @@ fn a_call_has_so_many_objects_and_no_more() {
 /// Guests that hold all that one call may have, in as many calls as there may be, leave the neighbour's place alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_takes_the_pool_from_others() {
-    const NEVER_ENDS: (&str, &str) =
-        (r#"(func (export "filter") (param i32) (result i32)"#, r#"(func (export "filter") (param i32) (result i32) (loop (br 0))"#);
+    const NEVER_ENDS: (&str, &str) = (
+        r#"(func (export "filter") (param i32) (result i32)"#,
+        r#"(func (export "filter") (param i32) (result i32) (loop (br 0))"#,
+    );
     let engine = Engine::new(EngineOptions { concurrency: 4, warm: 0, ..EngineOptions::default() }).unwrap();
     for body in ["", "(memory 1)", "(table 1 funcref)"] {
         let greedy = |count: usize| spoilt(&instances(body, &vec![0; count]), &[NEVER_ENDS]);
@@ -133,10 +140,14 @@ async fn nobody_takes_the_pool_from_others() {
             let hostile = hostile.clone();
             calls.spawn(async move { hostile.filter(sample("stop", "an answer")).await.failure });
         }
-        let neighbour = AgentPolicy::new(&engine, AgentPolicyParts { limits: patient(), ..AgentPolicyParts::default() });
+        let neighbour =
+            AgentPolicy::new(&engine, AgentPolicyParts { limits: patient(), ..AgentPolicyParts::default() });
         for round in 0..20 {
             let got = neighbour.turn(turn("model-b", "words")).route().await;
-            assert!(got.failure.is_none() && got.value == RouteDecision::To(1), "{most} of {body:?}, round {round}: {got:?}");
+            assert!(
+                got.failure.is_none() && got.value == RouteDecision::To(1),
+                "{most} of {body:?}, round {round}: {got:?}"
+            );
             tokio::task::yield_now().await;
         }
         // With the neighbour's place taken, too, another module can be tried out.
@@ -229,7 +240,12 @@ async fn the_operator_reads_as_many_bytes_as_are_granted() {
         doing("log", count).turn(turn("model-a", "words")).select(skills(1)).await;
         let lines = log.lines();
         assert_eq!(lines[0], "x".repeat(8 << 10), "{count}");
-        assert_eq!(lines.get(1).is_some_and(|line| line == "the policy's log was cut off"), cut, "{count}: {}", lines.len());
+        assert_eq!(
+            lines.get(1).is_some_and(|line| line == "the policy's log was cut off"),
+            cut,
+            "{count}: {}",
+            lines.len()
+        );
     }
 }
 
@@ -340,7 +356,12 @@ async fn wall_time_goes_by_while_the_host_works() {
             say.send(()).unwrap();
         }
         let limits = PolicyLimits { wall, ..patient() };
-        let parts = AgentPolicyParts { modules: HookModules::all(&module, "{}"), limits, grants, ..AgentPolicyParts::default() };
+        let parts = AgentPolicyParts {
+            modules: HookModules::all(&module, "{}"),
+            limits,
+            grants,
+            ..AgentPolicyParts::default()
+        };
         let mut asked = Arc::into_inner(turn("model-a", "stat skills x")).unwrap();
         asked.files = Some(Arc::new(SlowFiles(Mutex::new(hear))));
         let got = AgentPolicy::new(&ENGINE, parts).turn(Arc::new(asked)).route().await;

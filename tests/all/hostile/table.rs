@@ -129,7 +129,10 @@ impl Proof {
     fn read(cells: &[String]) -> Self {
         let [threats, story, names] = cells else { panic!("{cells:?}") };
         assert!(story.ends_with('.'), "{threats} has no story");
-        Proof { threats: numbers(threats), tests: names.split(", ").map(|name| name.trim_matches('`').into()).collect() }
+        Proof {
+            threats: numbers(threats),
+            tests: names.split(", ").map(|name| name.trim_matches('`').into()).collect(),
+        }
     }
 }
 

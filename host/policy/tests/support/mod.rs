@@ -12,8 +12,8 @@ use domain::{
     TurnKind,
 };
 use policy::{
-    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, FileSource, HookModules, Message, Module, SampleSource,
-    Scored, SkillSummary, Target, TurnSource,
+    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, FileSource, HookModules, Message, Module,
+    SampleSource, Scored, SkillSummary, Target, TurnSource,
 };
 
 /// One engine for all tests of a file, as in the product.
