@@ -5,9 +5,15 @@ use std::fs;
 use crate::Host;
 
 impl Host {
-    /// How many files it has open, sockets included.
-    pub fn open_files(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
+    /// The files that it has open, connections left out: they are kept for the next request.
+    pub fn open_files(&self) -> Vec<String> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap();
+        // One that is closed meanwhile is not open.
+        let names = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.retain(|name| !name.starts_with("socket:"));
+        names.sort();
+        names
     }
 
     /// Memory that it has at the moment, in MiB.

@@ -9,7 +9,7 @@ use domain::Digest;
 use rustix::fs::{CWD, FileType, mknodat};
 use tests::{Home, guest, wasi_guest};
 
-use super::table::{Asked, Row};
+use super::table::{Asked, Outcome, Row};
 
 #[path = "../../guests/text.rs"]
 mod text;
@@ -42,7 +42,12 @@ pub(crate) fn policy(row: &Row, folder: &Path, code: &[u8]) -> String {
         "wasi" => "grants: { skills: read, wasi: stub, wasi-fs: read }",
         _ => "",
     };
-    let more = [grants, &row.with].into_iter().filter(|part| !part.is_empty()).map(|part| format!(", {part}"));
+    let limits = match &row.outcome {
+        Outcome::Fails(class, _) if class == "cpu" => "",
+        _ if row.with.contains("limits: ") => "",
+        _ => "limits: { cpu: 5s, filter_cpu: 5s }",
+    };
+    let more = [grants, limits, &row.with].into_iter().filter(|part| !part.is_empty()).map(|part| format!(", {part}"));
     format!("module: \"{}\", sha256: \"{pin}\", config: {{ {settings} }}{}", module.display(), more.collect::<String>())
 }
 
