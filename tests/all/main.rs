@@ -1,5 +1,7 @@
 //! The whole product from outside, by subject. See `../README.md`.
 
+#[path = "../../host/metaclaw/tests/hostile/mod.rs"]
+mod bombs;
 mod chat;
 mod cli;
 mod embedded;

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Home, Host, Upstream, guest};
 
-#[path = "../../host/metaclaw/tests/hostile/mod.rs"]
-#[allow(dead_code, reason = "only one of them is needed here")]
-mod hostile;
+use crate::bombs;
 
 const SIGNED: &str = "host/metaclaw/tests/signed";
 const TEAM_A: &str = "RWS2CmvI5orYkZkFjlAVxGmukLvdS4X558D3EeytVD2Esq+eCbGPxt0v";
@@ -113,7 +111,7 @@ async fn a_module_that_takes_for_ever_to_compile_holds_up_neither_turns_nor_the_
     let agents = format!("agents: {{ own: {{ policy: {{ module: \"{}\" }} }} }}\n", module.display());
     let home = Home::with(&upstream, &agents);
     let host = home.start_with(&["--dev"]).await;
-    fs::write(&module, hostile::nested_loops(400)).unwrap();
+    fs::write(&module, bombs::nested_loops(400)).unwrap();
     let compiler = tests::until("it is being compiled", async || host.children("compile-policy").pop()).await;
     let began = Instant::now();
     assert_eq!(source(&host).await, "200 policy", "the module that was there serves on");

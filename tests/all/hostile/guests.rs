@@ -10,13 +10,10 @@ use rustix::fs::{CWD, FileType, mknodat};
 use tests::{Home, guest, wasi_guest};
 
 use super::table::{Asked, Outcome, Row};
+use crate::bombs;
 
 #[path = "../../guests/text.rs"]
 mod text;
-
-#[path = "../../../host/metaclaw/tests/hostile/mod.rs"]
-#[allow(dead_code, reason = "only some of them are needed here")]
-mod bombs;
 
 /// An agent's policy section for this row, its module being made in `folder` if it is not a crate. `code` is what a host keeps of a good
 /// module.
