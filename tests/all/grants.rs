@@ -90,6 +90,16 @@ async fn what_a_policy_keeps_is_its_agents_own_and_survives() {
         ("a", "set-big more 10000", "quota: all keys and values together may have 65536 bytes"),
         ("a", "delete rest", "done"),
         ("a", "set-big more 10000", "done"),
+        // Keys and values count, to the byte.
+        ("b", "delete count", "done"),
+        ("b", "set-big rest 65533", "quota: all keys and values together may have 65536 bytes"),
+        ("b", "set-big rest 65532", "done"),
+        ("b", "set x ", "quota: all keys and values together may have 65536 bytes"),
+        ("b", "delete rest", "done"),
+        ("b", "set-key 128", "done"),
+        ("b", "set-key 129", "bad-key: a key has 1 to 128 bytes, this one 129"),
+        ("b", "set-key 0", "bad-key: a key has 1 to 128 bytes, this one 0"),
+        ("b", "set count 1", "done"),
         ("a", "flood", "1024 quota"),
         ("a", "get key-5", "(nothing)"),
     ] {

@@ -1,9 +1,12 @@
 //! The whole product from outside, by subject. See `../README.md`.
 
+#[path = "../../host/metaclaw/tests/hostile/mod.rs"]
+mod bombs;
 mod chat;
 mod cli;
 mod embedded;
 mod grants;
+mod hostile;
 mod identity;
 mod keys;
 mod layering;

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use tests::{Home, Host, Upstream, guest};
 
-#[path = "../../host/metaclaw/tests/hostile/mod.rs"]
-#[allow(dead_code, reason = "only one of them is needed here")]
-mod hostile;
+use crate::bombs;
 
 const SIGNED: &str = "host/metaclaw/tests/signed";
 const TEAM_A: &str = "RWS2CmvI5orYkZkFjlAVxGmukLvdS4X558D3EeytVD2Esq+eCbGPxt0v";
@@ -140,26 +138,11 @@ async fn a_module_that_takes_for_ever_to_compile_holds_up_neither_turns_nor_the_
     let agents = format!("agents: {{ own: {{ policy: {{ module: \"{}\" }} }} }}\n", module.display());
     let home = Home::with(&upstream, &agents);
     let host = home.start_with(&["--dev"]).await;
-    fs::write(&module, hostile::nested_loops(400)).unwrap();
-    let pid = host.pid();
-    let compiler = tests::until("it is being compiled", async || compilers(pid).pop()).await;
+    fs::write(&module, bombs::nested_loops(400)).unwrap();
+    let compiler = tests::until("it is being compiled", async || host.children("compile-policy").pop()).await;
     let began = Instant::now();
     assert_eq!(source(&host).await, "200 policy", "the module that was there serves on");
     assert!(host.stop().success());
     assert!(began.elapsed() < Duration::from_secs(8), "it took {:?}", began.elapsed());
     assert!(!Path::new(&format!("/proc/{compiler}")).exists(), "the compiler has ended, too");
-}
-
-/// The children of this process that compile.
-fn compilers(parent: u32) -> Vec<String> {
-    let read = |pid: &str, what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
-    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    processes
-        .filter(|pid| {
-            let stat = read(pid, "stat");
-            let ours =
-                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(&parent.to_string());
-            ours && read(pid, "cmdline").contains("compile-policy")
-        })
-        .collect()
 }

@@ -1,7 +1,9 @@
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -11,6 +13,7 @@ use crate::{Home, Turn, metaclaw};
 pub struct Host {
     child: Child,
     address: SocketAddr,
+    log: Arc<Mutex<String>>,
     _home: Home,
     /// Keeps its connections.
     pub client: reqwest::Client,
@@ -27,20 +30,30 @@ impl Host {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        // Read from the beginning, so that it never blocks on a full pipe.
+        let log = Arc::<Mutex<String>>::default();
+        let reading = keep(child.stderr.take().unwrap(), log.clone());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let Some(Ok(line)) = lines.next() else {
-            let mut why = String::new();
-            child.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-            panic!("the host did not start: {why}");
+            reading.join().unwrap();
+            panic!("the host did not start: {}", log.lock().unwrap());
         };
-        // Its log goes to the test's own output, so that it never blocks on a full pipe.
-        let mut log = child.stderr.take().unwrap();
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::stderr()));
         let greeting: serde_json::Value = serde_json::from_str(&line).unwrap();
         // A second install is refused, harmlessly.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Host { child, address: greeting["address"].as_str().unwrap().parse().unwrap(), client, _home: home.clone() }
+        Host {
+            child,
+            address: greeting["address"].as_str().unwrap().parse().unwrap(),
+            log,
+            client,
+            _home: home.clone(),
+        }
+    }
+
+    /// What it has written to its log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     /// `http://ADDRESS` + `path`.
@@ -110,6 +123,20 @@ impl Drop for Host {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Keeps a log, and shows it as the test's own.
+fn keep(from: ChildStderr, log: Arc<Mutex<String>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = Vec::new();
+        while from.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
+            let text = String::from_utf8_lossy(&line);
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            log.lock().unwrap().push_str(&text);
+            line.clear();
+        }
+    })
 }
 
 /// The command on a home, with an environment that holds nothing of the machine's.

@@ -4,6 +4,7 @@
 mod demo;
 mod home;
 mod host;
+mod process;
 mod turn;
 mod upstream;
 

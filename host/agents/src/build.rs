@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use config::{AgentConfig, UnknownAgents};
 use domain::AgentId;
-use policy::{AgentPolicy, Target};
+use policy::{AgentPolicy, Engine, Target};
 use skills::SkillTree;
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,8 @@ pub struct HostParts {
     pub unknown: UnknownAgents,
     /// By name.
     pub upstreams: HashMap<String, Backend>,
+    /// What policies run on.
+    pub engine: Arc<Engine>,
     /// Skill folders.
     pub skills: Arc<SkillTree>,
     /// Where they are.
@@ -66,6 +68,7 @@ impl Host {
             reloads: Mutex::default(),
             possessions,
             sessions: Sessions::new(parts.idle_timeout, Uuid::new_v4().as_u64_pair().0),
+            engine: parts.engine,
             skills: parts.skills,
             blocks: Blocks::new(),
             upstreams: parts.upstreams,

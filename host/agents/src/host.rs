@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use domain::{AgentId, DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
-use policy::{AgentPolicy, CatalogSource, DENIED, Decided, RouteDecision, Selection, TurnSource};
+use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, RouteDecision, Selection, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
@@ -33,6 +33,7 @@ pub struct Host {
     pub(crate) reloads: Mutex<Reloads>,
     pub(crate) possessions: Arc<Possessions>,
     pub(crate) sessions: Sessions,
+    pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) blocks: Blocks,
     pub(crate) upstreams: HashMap<String, Backend>,

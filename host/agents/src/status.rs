@@ -65,7 +65,9 @@ impl Host {
             Health::Ok => None,
             Health::Poisoned { reason } => Some(format!("nothing is recorded any more, restart the host: {reason}")),
         };
-        closing.into_iter().chain(store).collect()
+        // Without the thread that interrupts guests none runs, the built-in policy included.
+        let policies = (!self.engine.is_healthy()).then(|| "no policy can run any more, restart the host".to_owned());
+        closing.into_iter().chain(store).chain(policies).collect()
     }
 }
 
@@ -83,5 +85,45 @@ fn state_name(state: SampleState) -> &'static str {
     match state {
         SampleState::Captured => "captured",
         SampleState::Dropped => "dropped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use domain::AgentId;
+    use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions};
+
+    use super::*;
+    use crate::{AgentParts, HostParts, Metrics};
+
+    /// As when the thread that interrupts guests has died.
+    #[tokio::test]
+    async fn a_host_whose_policies_cannot_run_says_so() {
+        let home = tempfile::tempdir().unwrap();
+        let paths = config::Paths::resolve(Some(home.path().to_owned()), None).unwrap();
+        let config = config::load_text("", &paths, config::LoadOptions::default()).unwrap().config;
+        let engine = Arc::new(Engine::new(EngineOptions::default()).unwrap());
+        let policy = Ok(Arc::new(AgentPolicy::new(&engine, AgentPolicyParts::default())));
+        let host = Host::new(HostParts {
+            default: AgentParts { id: AgentId::Default, config: config.agent(&AgentId::Default), policy },
+            named: Vec::new(),
+            unknown: config.unknown,
+            upstreams: HashMap::new(),
+            engine: engine.clone(),
+            skills: skills::SkillTree::open(&home.path().join("skills"), skills::TreeOptions::default()).unwrap(),
+            skills_dir: home.path().join("skills"),
+            lora_dir: home.path().join("lora"),
+            store: store::Store::open(&home.path().join("state"), store::StoreOptions::default()).await.unwrap(),
+            metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
+            idle_timeout: Duration::from_secs(60),
+        });
+        assert_eq!(host.problems(), Vec::<String>::new());
+        engine.shutdown();
+        assert_eq!(host.problems(), ["no policy can run any more, restart the host"]);
+        host.close().await;
     }
 }

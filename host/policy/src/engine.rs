@@ -22,10 +22,13 @@ pub(crate) const NO_SETTINGS: &str = "{}";
 
 /// How much of a used memory is wiped by writing zeros; beyond that, the pages are given back to the system.
 const KEEP_RESIDENT: usize = 2 << 20;
-/// What one component may consist of: the largest known (CPython) has 38 core instances, QuickJS has 3 memories.
-const CORE_INSTANCES: u32 = 40;
-const MEMORIES: u32 = 4;
-const TABLES: u32 = 16;
+/// What one call may consist of: the largest known component (CPython) has 38 core instances, QuickJS has 3 memories. The pool has so
+/// many for each call that there may be, so that no guest takes another one's.
+pub(crate) const CORE_INSTANCES: u32 = 40;
+pub(crate) const MEMORIES: u32 = 4;
+pub(crate) const TABLES: u32 = 16;
+/// Room in the pool for a module that is tried out, however many calls there are.
+const TRIALS: u32 = 1;
 
 /// What the engine is sized for.
 #[derive(Clone, Debug)]
@@ -162,7 +165,7 @@ impl Machine {
     fn new(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let setup = |e: wasmtime::Error| EngineError::Setup(format!("{e:#}"));
         let (concurrency, warm) = (options.concurrency.clamp(1, 1000), options.warm.min(1000));
-        let (wasm, memories) = match wasmtime::Engine::new(&pooled(concurrency + warm)) {
+        let (wasm, memories) = match wasmtime::Engine::new(&pooled(concurrency + warm + TRIALS)) {
             Ok(wasm) => (wasm, Memories::Spacious),
             Err(error) => {
                 tracing::info!(%error, "no address space for a pool of policy instances; allocating them one by one");

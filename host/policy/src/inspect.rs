@@ -100,3 +100,32 @@ fn check_export(name: &str) -> Result<(), LoadError> {
 fn shown(name: &str) -> String {
     crate::text::printable(name, 200)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What inspecting a component with this in it says; what is wrong is left out.
+    fn looked_over(body: &str) -> Result<(), String> {
+        inspect(&wat::parse_str(format!("(component {body})")).unwrap()).map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn functions_are_counted_in_all_modules_together() {
+        let module = |functions: usize| format!("(core module {})", "(func)".repeat(functions));
+        assert_eq!(looked_over(&module(100_000)), Ok(()));
+        assert_eq!(looked_over(&[module(40_000), module(60_000)].concat()), Ok(()));
+        for too_many in [module(100_001), [module(40_000), module(60_001)].concat()] {
+            assert!(looked_over(&too_many).unwrap_err().contains("more than 100000 functions"));
+        }
+    }
+
+    #[test]
+    fn a_function_has_at_most_half_a_mebibyte() {
+        // Beside its instructions it has a number of locals, and an end.
+        let function = |bytes: usize| format!("(core module (func {}))", "nop ".repeat(bytes - 2));
+        assert_eq!(looked_over(&function(MAX_FUNCTION)), Ok(()));
+        let refused = looked_over(&function(MAX_FUNCTION + 1)).unwrap_err();
+        assert!(refused.contains("a function has 524289 bytes, at most 524288"), "{refused}");
+    }
+}

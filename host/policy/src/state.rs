@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::{AgentId, ByteSize, PolicyGrants};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
-use crate::engine::Machine;
+use crate::engine::{CORE_INSTANCES, MEMORIES, Machine, TABLES};
 use crate::lane::{Pace, Place};
 use crate::source::{CatalogSource, KvChanges, SampleSource, TurnSource};
 use crate::ticker::TICK;
@@ -14,8 +14,6 @@ use crate::wasi::Wasi;
 
 /// All tables of one call together, in elements.
 const MAX_TABLE_ELEMENTS: usize = 10_000;
-/// Core instances, memories and tables of one call. A Python component has 38 core instances.
-const MAX_OBJECTS: usize = 128;
 /// What a guest may pass to the host in one call, in bytes, however many times it calls an import. A single time is limited
 /// by the engine.
 pub(crate) const MAX_PASSED: usize = 16 << 20;
@@ -172,15 +170,15 @@ impl ResourceLimiter for MemoryLimit {
     }
 
     fn instances(&self) -> usize {
-        MAX_OBJECTS
+        CORE_INSTANCES as usize
     }
 
     fn memories(&self) -> usize {
-        MAX_OBJECTS
+        MEMORIES as usize
     }
 
     fn tables(&self) -> usize {
-        MAX_OBJECTS
+        TABLES as usize
     }
 }
 
@@ -244,6 +242,43 @@ impl CpuMeter {
         self.place.leave();
         if self.interrupted < 2 {
             self.pace.iter().for_each(|pace| pace.was_quick());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, EngineOptions};
+
+    /// A tick is a slice, and however often a guest gives way in between, it has no more of them than its time has ticks.
+    #[test]
+    fn a_guest_has_as_many_slices_as_its_time_has_ticks() {
+        let engine = Engine::new(EngineOptions { concurrency: 1, ..EngineOptions::default() }).unwrap();
+        for (cpu, ticks) in [(0, 1), (1, 1), (999, 1), (1_000, 1), (1_001, 2), (2_000, 2), (3_000, 3), (50_000, 50)] {
+            let mut meter = CpuMeter::blocking(engine.machine().clone());
+            // Armed anew, it begins anew.
+            for round in 0..2 {
+                let mut used = meter.arm(Duration::from_micros(cpu));
+                while let Ok(UpdateDeadline::Continue(more)) = meter.slice_ended() {
+                    used += more;
+                }
+                assert_eq!(used, ticks, "{cpu} us, round {round}");
+            }
+            let mut meter = CpuMeter::yielding(engine.machine().clone(), None);
+            let mut used = meter.arm(Duration::from_micros(cpu));
+            loop {
+                match meter.slice_ended() {
+                    Ok(UpdateDeadline::YieldCustom(ahead, _)) => used += ahead,
+                    Ok(UpdateDeadline::Continue(more)) => used += more,
+                    Ok(_) => unreachable!("it never does anything else"),
+                    Err(error) => {
+                        assert!(matches!(error.downcast_ref(), Some(Stopped::CpuUsedUp)), "{error}");
+                        break;
+                    }
+                }
+            }
+            assert_eq!(used, ticks, "{cpu} us, giving way");
         }
     }
 }

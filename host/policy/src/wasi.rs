@@ -22,6 +22,8 @@ use crate::state::State;
 pub(crate) const PACKAGES: [&str; 5] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
 /// What may be open at once, in one call.
 const MAX_OPEN: usize = 128;
+/// The most random bytes at once: the host puts them together first. Runtimes want some ten.
+const MAX_RANDOM: u64 = 64 << 10;
 /// What guests take for random: a fixed text.
 const NOISE: &[u8] = b"metaclaw: the same in every call, so that a policy decides the same in every call";
 
@@ -54,7 +56,7 @@ fn stub() -> WasiCtxBuilder {
     let mut ctx = WasiCtxBuilder::new();
     ctx.wall_clock(StoppedClock).monotonic_clock(StoppedClock);
     ctx.secure_random(Deterministic::new(NOISE.to_vec())).insecure_random(Deterministic::new(NOISE.to_vec()));
-    ctx.insecure_random_seed(0);
+    ctx.insecure_random_seed(0).max_random_size(MAX_RANDOM);
     ctx
 }
 

@@ -2,11 +2,14 @@
 //! is as if nothing had been.
 #![cfg(test)]
 
+#[path = "support/log.rs"]
+mod log;
 mod support;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use domain::{DecisionSource, PolicyLimits, Verdict};
+use log::Log;
 use policy::FailureClass::{self, BadOutput, Cpu, Memory, PolicyError, Stack, Trap};
 use policy::{AgentPolicy, CatalogSource, Decided, Module, RouteDecision, Selection};
 use support::{ENGINE, agent, catalog, misbehaving, patient, sample, turn};
@@ -108,50 +111,12 @@ async fn a_sample_whose_judge_fails_is_judged_by_the_builtin() {
 }
 
 #[tokio::test]
-async fn what_is_just_within_the_bounds_is_accepted() {
-    let module = module();
-    let good = |deed: &str| agent(&module, &format!(r#"{{"do":"{deed}"}}"#), patient());
-    let refusal = good("longest-refusal").turn(turn("model-a", "words")).route().await;
-    assert_eq!(refusal.value, RouteDecision::Refuse("x".repeat(4096)));
-    let heaviest = good("heaviest-weight").filter(sample("stop", "an answer")).await;
-    assert_eq!(heaviest.value, Verdict::Keep { weight: 10.0 });
-}
-
-/// Collects what guests write to the log.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl tracing::field::Visit for Log {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0.lock().unwrap().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target() == "policy::guest"
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[tokio::test]
 async fn a_flooded_log_keeps_the_first_kilobytes_escaped() {
-    let log = Log::default();
+    let log = Log::of("policy::guest");
     let _collecting = tracing::subscriber::set_default(log.clone());
     let got = select(&agent(&module(), r#"{"do":"log-flood"}"#, patient())).await;
     assert_eq!((got.value.skills(), got.source), (&["alpha".to_owned()][..], DecisionSource::Policy));
-    let mut lines = std::mem::take(&mut *log.0.lock().unwrap());
+    let mut lines = log.lines();
     assert_eq!(lines.pop().unwrap(), "the policy's log was cut off");
     // Each write has 32 bytes.
     assert_eq!(lines.len(), 8192 / 32);

@@ -107,7 +107,7 @@ fn ask(module: &std::sync::Arc<Module>) {
 
 /// A small whole policy; compiling it takes a millisecond, so most mutants are its.
 fn small() -> Vec<u8> {
-    wat::parse_str(format!("(component {})", include_str!("support/loadable.wat"))).unwrap()
+    wat::parse_str(format!("(component {})", include_str!("../../../tests/guests/text/policy.wat"))).unwrap()
 }
 
 #[test]

@@ -1,23 +1,19 @@
-//! What is not loaded, and what the operator is told. Modules that no compiler would make are written as text.
+//! What is not loaded, and what the operator is told. Modules that no compiler would make are written as text, in `tests/guests/text`.
 #![cfg(test)]
 
 mod support;
+#[path = "../../../tests/guests/text.rs"]
+#[allow(missing_docs, unreachable_pub, reason = "it is another package's as well")]
+mod text;
 
 use domain::Digest;
 use policy::LoadError;
 use support::{ENGINE, assistant, misbehaving};
+use text::{spoilt, text_guest};
 
 fn component(body: &str) -> Vec<u8> {
     wat::parse_str(format!("(component {body})")).unwrap()
 }
-
-/// A component that is loaded, if `more` does not spoil it.
-fn loadable(more: &str) -> Vec<u8> {
-    component(&format!("{more} {LOADABLE}"))
-}
-
-/// A whole policy with a `sample-filter`. All it returns are pointers to zeros, which are empty texts and lists.
-const LOADABLE: &str = include_str!("support/loadable.wat");
 
 /// The text of the refusal.
 fn refusal(bytes: &[u8]) -> String {
@@ -145,16 +141,15 @@ fn the_builtin_knows_its_settings() {
 }
 
 #[test]
-fn the_module_of_these_tests_is_fine_by_itself() {
-    let module = ENGINE.load(&loadable(""), None, "{}").unwrap();
+fn the_text_policy_is_fine_by_itself() {
+    let module = ENGINE.load(&text_guest("policy", &[]), None, "{}").unwrap();
     assert!(module.hooks().filter && !module.hooks().route && !module.hooks().select);
 }
 
 /// A start function runs when the instance is made, before any call.
 #[test]
 fn a_start_function_that_never_ends_is_stopped() {
-    let spin = "(core module $spin (func $f (loop (br 0))) (start $f)) (core instance (instantiate $spin))";
-    let got = refusal(&loadable(spin));
+    let got = refusal(&text_guest("start-loop", &[]));
     assert!(got.contains("used up its CPU time"), "{got}");
 }
 
@@ -162,16 +157,8 @@ fn a_start_function_that_never_ends_is_stopped() {
 #[test]
 fn memories_are_counted_together() {
     let hoarder = "(core module $hoarder (memory 2500)) (core instance (instantiate $hoarder))";
-    ENGINE.load(&loadable(hoarder), None, "{}").unwrap();
-    let got = refusal(&loadable(&format!("{hoarder} (core instance (instantiate $hoarder))")));
-    assert!(got.contains("failed when it was tried out: memory"), "{got}");
-}
-
-#[test]
-fn tables_are_counted_together() {
-    let table = "(core module $table (table 6000 funcref)) (core instance (instantiate $table))";
-    ENGINE.load(&loadable(table), None, "{}").unwrap();
-    let got = refusal(&loadable(&format!("{table} (core instance (instantiate $table))")));
+    ENGINE.load(&spoilt(hoarder, &[]), None, "{}").unwrap();
+    let got = refusal(&spoilt(&format!("{hoarder} (core instance (instantiate $hoarder))"), &[]));
     assert!(got.contains("failed when it was tried out: memory"), "{got}");
 }
 
@@ -183,8 +170,7 @@ fn a_record_that_has_grown_is_refused_when_it_is_loaded() {
         ("one more case", r#"(case "drop" string)"#, r#"(case "drop" string) (case "later" string)"#),
         ("another name", r#"(export "validate-config""#, r#"(export "validate""#),
     ] {
-        assert!(LOADABLE.contains(from), "{what}");
-        let got = refusal(&component(&LOADABLE.replace(from, to)));
+        let got = refusal(&text_guest("policy", &[(from, to)]));
         assert!(got.contains("does not fit `metaclaw:policy@0.1.1`"), "{what}: {got}");
     }
 }
@@ -192,6 +178,6 @@ fn a_record_that_has_grown_is_refused_when_it_is_loaded() {
 /// A module of the same line of versions is as good as one of this very version.
 #[test]
 fn a_later_patch_of_the_contract_is_accepted() {
-    let later = component(&LOADABLE.replace("@0.1.0", "@0.1.7"));
+    let later = text_guest("policy", &[("@0.1.0", "@0.1.7")]);
     assert!(ENGINE.load(&later, None, "{}").unwrap().hooks().filter);
 }

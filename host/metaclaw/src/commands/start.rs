@@ -120,6 +120,7 @@ fn serve(
             named,
             unknown: config.unknown,
             upstreams,
+            engine: engine.clone(),
             skills,
             skills_dir: config.skills_dir.clone(),
             lora_dir: config.lora_dir(),

@@ -3,13 +3,17 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use domain::{ByteSize, Digest};
 
 use super::*;
+use log::Log;
+
+#[path = "../../tests/support/log.rs"]
+mod log;
 
 /// Compiles here, and counts.
 #[derive(Debug, Default)]
@@ -153,7 +157,7 @@ fn what_others_may_have_written_is_not_used_and_made_anew() {
         let fixture = Fixture::new();
         fixture.compiles(&component(1));
         spoil(&fixture.kept()[0]);
-        let log = Log::default();
+        let log = Log::of("policy::compile");
         let compiled = tracing::subscriber::with_default(log.clone(), || fixture.compiles(&component(1)));
         assert!(compiled, "{what}: it was used");
         assert_eq!(log.lines(), ["a compiled policy is not used but made anew"], "{what}: reported once");
@@ -215,7 +219,7 @@ fn in_a_folder_that_is_not_private_nothing_is_kept_or_believed() {
         let fixture = Fixture::new();
         fixture.compiles(&component(1));
         spoil(&fixture);
-        let log = Log::default();
+        let log = Log::of("policy::compile");
         let cache = tracing::subscriber::with_default(log.clone(), || fixture.open());
         assert_eq!(log.lines().len(), 1, "{what}: {:?}", log.lines());
         assert!(log.lines()[0].contains("compiled policies are not kept"), "{what}: {:?}", log.lines());
@@ -290,38 +294,4 @@ fn those_who_compile_the_same_at_once_do_not_disturb_each_other() {
     for number in 0..4 {
         assert!(!fixture.compiles(&component(number)));
     }
-}
-
-/// Collects warnings.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl tracing::field::Visit for Log {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            self.0.lock().unwrap().push(format!("{value:?}"));
-        }
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        metadata.target().starts_with("policy::compile")
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn event(&self, event: &tracing::Event<'_>) {
-        event.record(&mut self.clone());
-    }
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use wasm_encoder::{Encode as _, RawSection};
+
 /// Numbers that are the same again for the same seed (SplitMix64).
 pub(crate) struct Random(pub(crate) u64);
 
@@ -111,10 +113,9 @@ fn restructure(bytes: &[u8], others: &[&[u8]], random: &mut Random) -> Option<Ve
         _ => sections[at].1 = scramble(std::mem::take(&mut sections[at].1), others, random),
     }
     let mut whole = header;
-    for (id, content) in sections {
-        whole.push(id);
-        whole.extend(leb(content.len()));
-        whole.extend(content);
+    for (id, data) in &sections {
+        whole.push(*id);
+        RawSection { id: *id, data }.encode(&mut whole);
     }
     Some(whole)
 }
@@ -159,12 +160,8 @@ fn read_leb(bytes: &[u8]) -> Option<(usize, &[u8])> {
     None
 }
 
-pub(crate) fn leb(mut number: usize) -> Vec<u8> {
+pub(crate) fn leb(number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
+    number.encode(&mut bytes);
     bytes
 }

@@ -1,6 +1,8 @@
 //! Valid modules of random code: it divides by zero, reads out of bounds, calls itself for ever, takes memory, spins.
 #![allow(clippy::cast_possible_truncation, reason = "bytes are made of larger numbers")]
 
+use wasm_encoder::{Module, RawSection};
+
 use crate::mutation::{Random, leb};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,18 +56,16 @@ pub(crate) fn random_module(random: &mut Random) -> Vec<u8> {
         code.extend(bytes);
     }
 
-    let mut module = b"\0asm\x01\0\0\0".to_vec();
     let mut sections = vec![(1, types), (3, functions), (5, vec![1, 0, 1]), (8, leb(start)), (10, code)];
     if random.below(4) == 0 {
         // Nobody calls anything: the policy around it is loaded, and asked.
         sections.remove(3);
     }
-    for (id, content) in sections {
-        module.push(id);
-        module.extend(leb(content.len()));
-        module.extend(content);
+    let mut module = Module::new();
+    for (id, data) in &sections {
+        module.section(&RawSection { id: *id, data });
     }
-    module
+    module.finish()
 }
 
 /// A function's body that is being written.

@@ -12,8 +12,8 @@ use domain::{
     TurnKind,
 };
 use policy::{
-    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, HookModules, Message, Module, SampleSource,
-    Scored, SkillSummary, Target, TurnSource,
+    AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, FileSource, HookModules, Message, Module,
+    SampleSource, Scored, SkillSummary, Target, TurnSource,
 };
 
 /// One engine for all tests of a file, as in the product.
@@ -39,7 +39,13 @@ pub fn default_policy() -> &'static [u8] {
 
 /// A component whose filter keeps every sample and does nothing else. It is loaded if `more` does not spoil it.
 pub fn idle(more: &str) -> Vec<u8> {
-    wat::parse_str(format!("(component {more} {})", include_str!("loadable.wat"))).unwrap()
+    wat::parse_str(format!("(component {more} {})", include_str!("../../../../tests/guests/text/policy.wat"))).unwrap()
+}
+
+/// The component of `tests/guests/storing`.
+pub fn storing() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| guest("tests/guests/storing"))
 }
 
 fn guest(path: &str) -> Vec<u8> {
@@ -83,6 +89,7 @@ pub struct FakeTurn {
     pub requested_model: &'static str,
     pub user_text: String,
     pub targets: Vec<Target>,
+    pub files: Option<Arc<dyn FileSource>>,
 }
 
 pub fn turn(requested_model: &'static str, user_text: &str) -> Arc<FakeTurn> {
@@ -93,6 +100,7 @@ pub fn turn(requested_model: &'static str, user_text: &str) -> Arc<FakeTurn> {
         requested_model,
         user_text: user_text.to_owned(),
         targets: vec![target("first", "model-a"), target("second", "model-b")],
+        files: None,
     })
 }
 
@@ -132,6 +140,9 @@ impl TurnSource for FakeTurn {
     }
     fn targets(&self) -> &[Target] {
         &self.targets
+    }
+    fn files(&self) -> Option<Arc<dyn FileSource>> {
+        self.files.clone()
     }
 }
 

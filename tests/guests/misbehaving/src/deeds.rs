@@ -39,6 +39,15 @@ pub fn anywhere(deed: &str, catalog: Option<&Catalog>) {
                 None => drop(black_box(crate::metaclaw::policy::settings::get())),
             }
         },
+        // Searches for a megabyte of words, over and over.
+        "long-search" => {
+            let words = "harbour tides and lanterns ".repeat(38_000);
+            loop {
+                catalog.map(|catalog| drop(black_box(catalog.search(&words, 64))));
+            }
+        }
+        // Recurses without end, in a stack of its own that lies in its memory.
+        "recurse-in-memory" => drop(black_box(recurse_in_memory(black_box(1)))),
         // Recurses without end.
         "recurse" => drop(black_box(recurse(black_box(1)))),
         // Takes all the memory it can get.
@@ -56,6 +65,9 @@ pub fn anywhere(deed: &str, catalog: Option<&Catalog>) {
                 log::write("error", "\x1b[2J\r\nlevel=error msg=forged \u{202e}");
             }
         }
+        // Reads where nothing is.
+        // SAFETY: there is none, which is the point.
+        "wild-pointer" => drop(black_box(unsafe { std::ptr::read_volatile(black_box(0xffff_0000_u32) as *const u8) })),
         "panic" => panic!("on purpose"),
         _ => {}
     }
@@ -76,4 +88,13 @@ pub fn canary() -> usize {
 #[inline(never)]
 fn recurse(depth: u64) -> u64 {
     if depth == 0 { 0 } else { recurse(depth.wrapping_mul(6_364_136_223_846_793_005) | 1).rotate_left(7) ^ depth }
+}
+
+/// The same with something that has an address, for which the compiler keeps a stack in the guest's memory. Below that stack there is
+/// nothing.
+#[inline(never)]
+fn recurse_in_memory(depth: u64) -> u64 {
+    let mut room = [depth; 512];
+    black_box(&mut room);
+    if depth == 0 { 0 } else { recurse_in_memory(depth | 1) ^ room[(depth % 512) as usize] }
 }

@@ -17,17 +17,24 @@ static CALLS: AtomicU32 = AtomicU32::new(0);
 
 struct Misbehaving;
 
+/// A text in the settings.
+fn setting(key: &str) -> Option<String> {
+    let settings = metaclaw::policy::settings::get();
+    let (_, rest) = settings.split_once(&format!("\"{key}\""))?;
+    rest.split('"').nth(1).map(str::to_owned)
+}
+
 /// The deed that this hook is to do, from settings like `{"do":"loop","in":"select"}`.
 fn deed(hook: &str) -> String {
-    let settings = metaclaw::policy::settings::get();
-    let value = |key: &str| {
-        let (_, rest) = settings.split_once(&format!("\"{key}\""))?;
-        rest.split('"').nth(1)
-    };
-    match value("in") {
+    match setting("in") {
         Some(other) if other != hook => String::new(),
-        _ => value("do").unwrap_or_default().to_owned(),
+        _ => setting("do").unwrap_or_default(),
     }
+}
+
+/// How much of it, from settings like `{"do":"refuse","count":"4096"}`.
+fn count() -> usize {
+    setting("count").and_then(|count| count.parse().ok()).unwrap_or_default()
 }
 
 fn problem(code: &str, message: &str) -> Problem {
@@ -77,8 +84,14 @@ impl routing::Guest for Misbehaving {
             "mixed-target" => to("somebody-elses", &turn.targets()[0].model),
             "empty-refusal" => refuse(String::new()),
             "long-refusal" => refuse("x".repeat(4097)),
-            "longest-refusal" => refuse("x".repeat(4096)),
+            // A refusal of so many bytes.
+            "refuse" => refuse("x".repeat(count())),
             "huge-string" => refuse("x".repeat(40 << 20)),
+            // The right target, with a hundred thousand words beside it.
+            "huge-record" => {
+                let target = turn.targets().swap_remove(0);
+                Ok(Decision::To(Route { target, attrs: vec![("key".into(), "value".into()); 100_000] }))
+            }
             // Says how often this instance has been called before.
             "count" => refuse(format!("{calls}")),
             // The same, and never gives back what it took.
@@ -113,10 +126,26 @@ impl skill_selection::Guest for Misbehaving {
             "unknown-skill" => Ok(vec!["no-such-skill".into()]),
             "duplicate" => Ok([names(0, 1), names(0, 1)].concat()),
             "too-many" => Ok(vec!["x".into(); 65]),
+            // So many skills, each once.
+            "names" => Ok(names(0, count() as u32)),
+            // So many empty names.
+            "blanks" => Ok(vec![String::new(); count()]),
             "huge-string" => Ok(vec!["x".repeat(40 << 20)]),
             // 1.2 million empty strings: 10 MB here, three times that in the host.
             "long-list" => Ok(vec![String::new(); 1_200_000]),
             "count" => Ok(names(calls, 1)),
+            // Hands the host so many bytes, piece by piece.
+            "pass" => {
+                for at in (0..count()).step_by(1 << 19) {
+                    metaclaw::policy::log::write("", &"x".repeat((count() - at).min(1 << 19)));
+                }
+                Ok(names(0, 1))
+            }
+            // Writes so many bytes for the operator.
+            "log" => {
+                metaclaw::policy::log::write("warn", &"x".repeat(count()));
+                Ok(names(0, 1))
+            }
             "problem" => Err(problem("no-idea", "cannot select")),
             other => {
                 deeds::anywhere(other, Some(catalog));
@@ -135,6 +164,9 @@ impl sample_filter::Guest for Misbehaving {
             "heavy-weight" => Ok(Verdict::Keep(10.5)),
             "infinite-weight" => Ok(Verdict::Keep(f32::INFINITY)),
             "heaviest-weight" => Ok(Verdict::Keep(10.0)),
+            // Drops the sample for a reason of so many bytes.
+            "drop" => Ok(Verdict::Drop("x".repeat(count()))),
+            "forged-reason" => Ok(Verdict::Drop("\x1b[2J\nlevel=error msg=forged".into())),
             "huge-string" => Ok(Verdict::Drop("x".repeat(40 << 20))),
             "problem" => Err(problem("no-idea", "cannot judge")),
             other => {

@@ -1,15 +1,13 @@
 //! A policy that does with its files and values what the user says, and answers with what came of it. See `../README.md`.
 
-wit_bindgen::generate!({ path: "../../../wit/0.1.1", world: "policy", generate_all });
+#[path = "../../answering.rs"]
+mod answering;
 
-use exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
-use metaclaw::policy::catalog::Catalog;
-use metaclaw::policy::sample::Sample;
-use metaclaw::policy::turn::Turn;
-use metaclaw::policy::types::{Decision, Description, Problem, Refusal, Verdict};
-use metaclaw::policy::{files, kv, log};
+use answering::metaclaw::policy::types::Problem;
+use answering::metaclaw::policy::{files, kv, log};
 
-struct Storing;
+const NAME: &str = "storing";
+const GRANTS: &str = "skills:write lora:read";
 
 /// What came of an operation, in words.
 fn told<T>(done: Result<T, Problem>, show: impl FnOnce(T) -> String) -> String {
@@ -29,6 +27,7 @@ fn obey(words: &str) -> String {
     let mut next = || parts.next().unwrap_or_default();
     let (verb, one, two, rest) = (next(), next(), next(), next());
     let done = |(): ()| "done".to_owned();
+    let many = |count: &str| vec![b'x'; count.parse().unwrap_or_default()];
     match verb {
         "list" => told(files::list(one, two), |entries| {
             let shown = entries.iter().map(|e| format!("{}:{}:{}", e.name, e.kind, e.size));
@@ -36,12 +35,16 @@ fn obey(words: &str) -> String {
         }),
         "stat" => told(files::stat(one, two), |e| format!("{}:{}:{}", e.name, e.kind, e.size)),
         "read" => told(files::read(one, two, 0, 4096), text),
+        // As much as there is, in one piece.
+        "read-all" => told(files::read(one, two, 0, u32::MAX), |bytes| format!("{} bytes", bytes.len())),
         "write" => told(files::write(one, two, rest.as_bytes()), done),
-        "write-big" => told(files::write(one, two, &vec![b'x'; rest.parse().unwrap_or_default()]), done),
+        "write-big" => told(files::write(one, two, &many(rest)), done),
         "remove" => told(files::remove(one, two), done),
         "get" => told(kv::get(one), |value| value.map_or("nothing".to_owned(), text)),
         "set" => told(kv::set(one, two.as_bytes()), done),
-        "set-big" => told(kv::set(one, &vec![b'x'; two.parse().unwrap_or_default()]), done),
+        "set-big" => told(kv::set(one, &many(two)), done),
+        // A key of so many bytes.
+        "set-key" => told(kv::set(&text(many(one)), b""), done),
         "delete" => told(kv::delete(one), done),
         "keys" => told(kv::keys(one), |keys| keys.join(" ")),
         // Counts its calls.
@@ -60,45 +63,27 @@ fn obey(words: &str) -> String {
             let problem = (0..1_000_000).find_map(|n| kv::set(&format!("key-{n}"), b"").err().map(|p| format!("{n} {}", p.code)));
             problem.unwrap_or_default()
         }
+        // As much of the disk as it can get.
+        "fill" => {
+            let file = |n: u32| files::write("skills", &format!("fill/{n}"), &vec![b'x'; 256 << 10]);
+            (0..1_000_000).find_map(|n| file(n).err()).map_or(String::new(), |p| format!("{}: {}", p.code, p.message))
+        }
+        // Makes the host write, or wait for the disk, for ever.
         "write-flood" => loop {
-            let _ = files::write("skills", "flood/x.txt", &vec![b'x'; 200 << 10]);
+            let _ = files::write("skills", "flood/x.txt", b"x");
+        },
+        "stat-flood" => loop {
+            let _ = files::stat("skills", "");
         },
         "say" => {
             log::write("info", words);
             "said".to_owned()
         }
+        // So many bytes for the operator.
+        "say-big" => {
+            log::write("warn", &text(many(one)));
+            "said".to_owned()
+        }
         _ => "what?".to_owned(),
     }
 }
-
-impl lifecycle::Guest for Storing {
-    fn describe() -> Description {
-        let grants = ("grants".to_owned(), "skills:write lora:read".to_owned());
-        Description { name: "storing".into(), version: "0.1.0".into(), summary: "Keeps things.".into(), attrs: vec![grants] }
-    }
-
-    fn validate_config(_json: String) -> Vec<Problem> {
-        Vec::new()
-    }
-}
-
-impl routing::Guest for Storing {
-    fn route(turn: &Turn) -> Result<Decision, Problem> {
-        let message = obey(&turn.user_text());
-        Ok(Decision::Refuse(Refusal { message: if message.is_empty() { "(nothing)".into() } else { message } }))
-    }
-}
-
-impl skill_selection::Guest for Storing {
-    fn select(_turn: &Turn, _catalog: &Catalog) -> Result<Vec<String>, Problem> {
-        Ok(Vec::new())
-    }
-}
-
-impl sample_filter::Guest for Storing {
-    fn filter(_sample: &Sample) -> Result<Verdict, Problem> {
-        Ok(Verdict::Keep(1.0))
-    }
-}
-
-export!(Storing);

@@ -1,19 +1,17 @@
 //! A policy that was built for WASI, and looks around for what it can get there. The user's words say where to look; it answers with what
 //! it found. See `../README.md`.
 
+#[path = "../../answering.rs"]
+mod answering;
+
 use std::collections::HashMap;
+use std::ffi::{CString, c_char, c_int};
 use std::fs;
+use std::io::Read as _;
 use std::time::{Duration, Instant, SystemTime};
 
-wit_bindgen::generate!({ path: "../../../wit/0.1.1", world: "policy" });
-
-use exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
-use metaclaw::policy::catalog::Catalog;
-use metaclaw::policy::sample::Sample;
-use metaclaw::policy::turn::Turn;
-use metaclaw::policy::types::{Decision, Description, Problem, Refusal, Verdict};
-
-struct Looking;
+const NAME: &str = "looking";
+const GRANTS: &str = "skills:read wasi wasi-fs";
 
 fn told<T: std::fmt::Debug>(done: std::io::Result<T>) -> String {
     match done {
@@ -22,7 +20,17 @@ fn told<T: std::fmt::Debug>(done: std::io::Result<T>) -> String {
     }
 }
 
-fn look(words: &str) -> String {
+/// The standard library has no stable name for it.
+fn symlink(to: &str, at: &str) -> std::io::Result<()> {
+    unsafe extern "C" {
+        fn symlink(to: *const c_char, at: *const c_char) -> c_int;
+    }
+    let (to, at) = (CString::new(to)?, CString::new(at)?);
+    // SAFETY: both are texts that end in a zero and live as long as the call.
+    if unsafe { symlink(to.as_ptr(), at.as_ptr()) } == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+fn obey(words: &str) -> String {
     let mut parts = words.splitn(3, ' ');
     let mut next = || parts.next().unwrap_or_default();
     let (verb, one, two) = (next(), next(), next());
@@ -49,7 +57,10 @@ fn look(words: &str) -> String {
         "remove" => told(fs::remove_file(one)),
         "rename" => told(fs::rename(one, two)),
         "link" => told(fs::hard_link(one, two)),
+        "symlink" => told(symlink(one, two)),
         "mkdir" => told(fs::create_dir(one)),
+        "stdin" => told(std::io::stdin().read(&mut [0]).map(|count| format!("{count} bytes"))),
+        "exit" => std::process::exit(0),
         "print" => {
             println!("{}", "x".repeat(1 << 20));
             "printed".into()
@@ -72,34 +83,3 @@ fn look(words: &str) -> String {
         _ => "what?".into(),
     }
 }
-
-impl lifecycle::Guest for Looking {
-    fn describe() -> Description {
-        let grants = ("grants".to_owned(), "skills:read wasi wasi-fs".to_owned());
-        Description { name: "looking".into(), version: "0.1.0".into(), summary: "Looks around.".into(), attrs: vec![grants] }
-    }
-
-    fn validate_config(_json: String) -> Vec<Problem> {
-        Vec::new()
-    }
-}
-
-impl routing::Guest for Looking {
-    fn route(turn: &Turn) -> Result<Decision, Problem> {
-        Ok(Decision::Refuse(Refusal { message: look(&turn.user_text()) }))
-    }
-}
-
-impl skill_selection::Guest for Looking {
-    fn select(_turn: &Turn, _catalog: &Catalog) -> Result<Vec<String>, Problem> {
-        Ok(Vec::new())
-    }
-}
-
-impl sample_filter::Guest for Looking {
-    fn filter(_sample: &Sample) -> Result<Verdict, Problem> {
-        Ok(Verdict::Keep(1.0))
-    }
-}
-
-export!(Looking);

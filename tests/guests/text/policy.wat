@@ -1,19 +1,19 @@
+;; A whole policy, and a harmless one: a `sample-filter` that keeps every sample. What other functions return are pointers to zeros, which
+;; are empty texts and lists. It is the end of most other guests here, which spoil it.
 (import "metaclaw:policy/sample@0.1.0" (instance $samples (export "sample" (type (sub resource)))))
 (alias export $samples "sample" (type $sample))
 (core func $drop (canon resource.drop $sample))
 
-;; Texts and lists are pointers to zeros, which are empty ones. The verdict is `ok`, `keep`, 1.0.
 (core module $m
-    (import "host" "drop" (func $drop (param i32)))
+    (import "" "drop" (func $drop (param i32)))
     (memory (export "memory") 1)
-    (data (i32.const 264) "\00\00\80\3f")
+    ;; A good verdict: keep, with a weight of 1.
+    (data (i32.const 168) "\00\00\80\3f")
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
     (func (export "describe") (result i32) i32.const 64)
     (func (export "validate") (param i32 i32) (result i32) i32.const 64)
-    (func (export "filter") (param $sample i32) (result i32)
-        (call $drop (local.get $sample))
-        (i32.const 256)))
-(core instance $i (instantiate $m (with "host" (instance (export "drop" (func $drop))))))
+    (func (export "filter") (param i32) (result i32) (call $drop (local.get 0)) i32.const 160))
+(core instance $i (instantiate $m (with "" (instance (export "drop" (func $drop))))))
 (alias core export $i "memory" (core memory $memory))
 (alias core export $i "realloc" (core func $realloc))
 

@@ -1,0 +1,2 @@
+;; A feature that this host does not have.
+(core module (tag))

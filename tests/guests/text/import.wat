@@ -1,0 +1,2 @@
+;; Wants something of the host.
+(import "acme:files/files" (instance))
