@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::*;
 
 mod escapes;
+mod folders;
 mod model;
 mod quota;
 mod racing;
