@@ -92,14 +92,10 @@ impl Host {
         let index = lock(&state).next_turn();
         let view = TurnView {
             request: request.clone(),
-            agent: agent.id.clone(),
+            agent: agent.clone(),
             session: session.clone(),
             index,
             kind: identity.kind,
-            mode: agent.config.mode,
-            targets: agent.targets.clone(),
-            files: agent.files.clone(),
-            values: agent.values.clone(),
         };
         let plan = self.plan(&agent, &policy, &state, view).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());

@@ -257,7 +257,7 @@ impl Worker {
         };
         let view = SampleView {
             request: begun.request,
-            agent: begun.agent.id.clone(),
+            agent: begun.agent.clone(),
             session: begun.session,
             model: begun.model,
             answer_text: answer.text,
@@ -265,8 +265,6 @@ impl Worker {
             usage: usage.unwrap_or_default(),
             skills: begun.skills,
             has_tokens: sample.tokens.is_some(),
-            files: begun.agent.files.clone(),
-            values: begun.agent.values.clone(),
         };
         Some(Candidate { agent: begun.agent, view, sample })
     }

@@ -8,25 +8,21 @@ use policy::{CatalogSource, FileSource, KvSource, Message, SampleSource, Scored,
 use protocol::ChatRequest;
 use skills::{Library, Skill};
 
-use crate::values::AgentValues;
+use crate::registry::Agent;
 
 pub(crate) struct TurnView {
     pub(crate) request: Arc<ChatRequest>,
-    pub(crate) agent: AgentId,
+    pub(crate) agent: Arc<Agent>,
     pub(crate) session: SessionId,
     pub(crate) index: u32,
     pub(crate) kind: TurnKind,
-    pub(crate) mode: Mode,
-    pub(crate) targets: Arc<[Target]>,
-    pub(crate) files: Arc<dyn FileSource>,
-    pub(crate) values: Arc<AgentValues>,
 }
 
 pub(crate) struct CatalogView(pub(crate) Arc<Library>);
 
 pub(crate) struct SampleView {
     pub(crate) request: Arc<ChatRequest>,
-    pub(crate) agent: AgentId,
+    pub(crate) agent: Arc<Agent>,
     pub(crate) session: SessionId,
     pub(crate) model: String,
     pub(crate) answer_text: String,
@@ -34,13 +30,11 @@ pub(crate) struct SampleView {
     pub(crate) usage: Usage,
     pub(crate) skills: Vec<String>,
     pub(crate) has_tokens: bool,
-    pub(crate) files: Arc<dyn FileSource>,
-    pub(crate) values: Arc<AgentValues>,
 }
 
 impl TurnSource for TurnView {
     fn agent(&self) -> &AgentId {
-        &self.agent
+        &self.agent.id
     }
 
     fn session(&self) -> &SessionId {
@@ -56,7 +50,7 @@ impl TurnSource for TurnView {
     }
 
     fn mode(&self) -> Mode {
-        self.mode
+        self.agent.config.mode
     }
 
     fn requested_model(&self) -> Cow<'_, str> {
@@ -85,15 +79,15 @@ impl TurnSource for TurnView {
     }
 
     fn targets(&self) -> &[Target] {
-        &self.targets
+        &self.agent.targets
     }
 
     fn files(&self) -> Option<Arc<dyn FileSource>> {
-        Some(self.files.clone())
+        Some(self.agent.files.clone())
     }
 
     fn kv(&self) -> Option<Arc<dyn KvSource>> {
-        self.values.get().map(|values| values as Arc<dyn KvSource>)
+        self.agent.values.get().map(|values| values as Arc<dyn KvSource>)
     }
 }
 
@@ -134,7 +128,7 @@ fn summary(skill: &Skill) -> SkillSummary {
 
 impl SampleSource for SampleView {
     fn agent(&self) -> &AgentId {
-        &self.agent
+        &self.agent.id
     }
 
     fn session(&self) -> &SessionId {
@@ -174,10 +168,10 @@ impl SampleSource for SampleView {
     }
 
     fn files(&self) -> Option<Arc<dyn FileSource>> {
-        Some(self.files.clone())
+        Some(self.agent.files.clone())
     }
 
     fn kv(&self) -> Option<Arc<dyn KvSource>> {
-        self.values.get().map(|values| values as Arc<dyn KvSource>)
+        self.agent.values.get().map(|values| values as Arc<dyn KvSource>)
     }
 }
