@@ -101,6 +101,33 @@ async fn an_agent_whose_module_is_not_signed_as_it_must_be_is_not_served() {
     }
 }
 
+/// A module that serves already stops when its signer is trusted no more.
+#[tokio::test]
+async fn who_withdraws_trust_from_a_signer_is_obeyed_at_once() {
+    let upstream = Upstream::echo().await;
+    let policy = tests::root().join(SIGNED).join("policy.wasm");
+    let config = |who: &str| {
+        format!(
+            "{}trust: {{ team-a: {TEAM_A}, team-b: {TEAM_B} }}\n\
+             agents: {{ own: {{ policy: {{ module: \"{}\", signed_by: [{who}] }} }} }}\n",
+            upstream.llm(),
+            policy.display()
+        )
+    };
+    let home = Home::new();
+    home.config(&config("team-a"));
+    let host = home.start().await;
+    for (who, status, reloaded) in
+        [("team-a", 200, 0), ("team-b, team-a", 200, 0), ("team-b", 503, 1), ("team-a", 200, 0)]
+    {
+        home.config(&config(who));
+        let (code, out, _) = home.run(&["reload"]);
+        assert_eq!((code, host.say("hi").agent("own").send().await.status), (reloaded, status), "{who}: {out}");
+        assert!(code == 0 || out.contains("is not served any more"), "{out}");
+        assert_eq!(host.say("hi").agent("other").send().await.status, 200, "{who}");
+    }
+}
+
 /// A file of 13 kB that would take minutes to compile replaces a running agent's module.
 #[tokio::test]
 async fn a_module_that_takes_for_ever_to_compile_holds_up_neither_turns_nor_the_end() {

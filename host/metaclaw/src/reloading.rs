@@ -152,15 +152,21 @@ impl Reloader {
         self.host.note_reload(false, problems);
     }
 
-    /// An agent as the new configuration has it; with the policy that serves now, if the new one does not load.
+    /// An agent as the new configuration has it; with the modules that serve now, if the new ones do not load.
     fn agent(&self, id: &AgentId, config: &Arc<AgentConfig>, problems: &mut Vec<String>) -> AgentParts {
         let serving = self.host.policy_of(id).and_then(Result::ok);
         let policy = match (wiring::agent_policy(&self.engine, config, serving.as_ref()), serving) {
             (Ok(policy), _) => Ok(policy),
-            (Err(error), Some(serving)) => {
-                problems.push(format!("agent `{id}`: {error:#}; its present policy serves on"));
-                Ok(serving)
-            }
+            (Err(error), Some(serving)) => match wiring::serving_on(&self.engine, config, &serving) {
+                Ok(serving) => {
+                    problems.push(format!("agent `{id}`: {error:#}; its present policy serves on"));
+                    Ok(serving)
+                }
+                Err(neither) => {
+                    problems.push(format!("agent `{id}` is not served any more: {error:#}; {neither:#}"));
+                    Err(format!("{error:#}").into())
+                }
+            },
             (Err(error), None) => {
                 problems.push(format!("agent `{id}` is not served: {error:#}"));
                 Err(format!("{error:#}").into())

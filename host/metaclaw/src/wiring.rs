@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agents::{AgentParts, Backend, Embedded};
-use config::{AgentConfig, Config, ModuleRef, UpstreamConfig, UpstreamKind};
+use config::{AgentConfig, Config, ModuleRef, PolicyConfig, UpstreamConfig, UpstreamKind};
 use domain::AgentId;
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
 use skills::{SkillTree, TreeOptions};
@@ -54,28 +54,58 @@ pub(crate) fn agent_policy(
     let settings = &config.policy;
     let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| modules::load(engine, m, settings)).transpose();
     engine.check_builtin_config(&settings.builtin_json)?;
-    let parts = AgentPolicyParts {
-        modules: HookModules {
-            route: load(&settings.hooks.route)?,
-            select: load(&settings.hooks.select)?,
-            filter: load(&settings.hooks.filter)?,
-            config: settings.config_json.as_str().into(),
-        },
+    let modules = HookModules {
+        route: load(&settings.hooks.route)?,
+        select: load(&settings.hooks.select)?,
+        filter: load(&settings.hooks.filter)?,
+        config: settings.config_json.as_str().into(),
+    };
+    let parts = policy_parts(settings, modules, settings.builtin_json.as_str().into());
+    Ok(match serving {
+        Some(serving) => renewed(engine, serving, parts),
+        None => Arc::new(AgentPolicy::new(engine, parts)),
+    })
+}
+
+/// The modules that serve an agent until now, when those of its new configuration cannot be had. They serve on within the limits
+/// and grants that it has now, and not at all when it wants signers who have not signed them: what is withdrawn is withdrawn.
+pub(crate) fn serving_on(
+    engine: &Engine,
+    config: &AgentConfig,
+    serving: &Arc<AgentPolicy>,
+) -> anyhow::Result<Arc<AgentPolicy>> {
+    let (wanted, present) = (&config.policy.hooks, serving.modules());
+    for (wanted, present) in
+        [(&wanted.route, &present.route), (&wanted.select, &present.select), (&wanted.filter, &present.filter)]
+    {
+        if let (Some(ModuleRef { signed_by, .. }), Some(module)) = (wanted, present) {
+            let digest = module.digest().short();
+            anyhow::ensure!(
+                signed_by.is_empty() || module.is_signed_by(signed_by),
+                "the present module {digest} is not signed by those whom the configuration wants now"
+            );
+        }
+    }
+    let parts = policy_parts(&config.policy, present.clone(), serving.builtin_config().clone());
+    Ok(renewed(engine, serving, parts))
+}
+
+fn policy_parts(settings: &PolicyConfig, modules: HookModules, builtin_config: Arc<str>) -> AgentPolicyParts {
+    AgentPolicyParts {
+        modules,
         previous: None,
-        builtin_config: settings.builtin_json.as_str().into(),
+        builtin_config,
         on_failure: settings.on_failure,
         breaker: settings.breaker,
         limits: settings.limits,
         grants: settings.grants,
         instances: settings.instances,
-    };
-    Ok(match serving {
-        Some(serving) => {
-            let renewed = serving.renewed(engine, parts);
-            if renewed.is(serving) { serving.clone() } else { Arc::new(renewed) }
-        }
-        None => Arc::new(AgentPolicy::new(engine, parts)),
-    })
+    }
+}
+
+fn renewed(engine: &Engine, serving: &Arc<AgentPolicy>, parts: AgentPolicyParts) -> Arc<AgentPolicy> {
+    let renewed = serving.renewed(engine, parts);
+    if renewed.is(serving) { serving.clone() } else { Arc::new(renewed) }
 }
 
 fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {

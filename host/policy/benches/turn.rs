@@ -1,79 +1,114 @@
-//! What one turn costs: `route` and `select` of the built-in policy, over a catalog of 40 skills of which 8 fit.
+//! What one turn costs: `route` and `select` of the built-in policy over a catalog of 50 skills of which 8 fit, beside the same
+//! logic in native code; and what an instance and a hook cost that do nothing.
 //!
-//! `taskset -c 1 cargo bench -p policy --bench turn` prints the CPU time per turn, the median and the best of many rounds. It is
-//! CPU time of this thread, so it means something on a busy machine, too.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark")]
+//! `taskset -c 1 cargo bench -p policy --bench turn`. Both sides of a ratio are of one run.
+#![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::future::Future;
+use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use policy::{CatalogSource, Engine, EngineOptions, TurnSource};
+use criterion::{Criterion, criterion_group, criterion_main};
+use domain::WarmInstances;
+use policy::{AgentPolicy, AgentPolicyParts, CatalogSource, RouteDecision, TurnSource};
+use support::ENGINE;
 
-const ROUNDS: usize = 12;
-/// Many, because the kernel counts a thread's CPU time in steps of milliseconds.
-const TURNS: u32 = 20_000;
+const WARM: WarmInstances = WarmInstances { warm: 1, max_calls: u32::MAX, idle: Duration::from_secs(600) };
+/// What the built-in policy does without settings.
+const MAX_SKILLS: usize = 6;
+const MAX_TOKENS: u32 = 2_000;
 
-fn main() {
-    let start = Instant::now();
-    let engine = Engine::new(EngineOptions::default()).unwrap();
-    println!("engine and built-in policy ready in {:.0?} (wall)", start.elapsed());
-    drop(engine);
+criterion_group!(benches, turn, nothing);
+criterion_main!(benches);
+
+/// Measures so many rounds of `one` on a runtime that is entered once.
+fn rounds(runtime: &tokio::runtime::Runtime, count: u64, mut one: impl AsyncFnMut()) -> Duration {
+    runtime.block_on(async {
+        let began = Instant::now();
+        for _ in 0..count {
+            one().await;
+        }
+        began.elapsed()
+    })
+}
+
+fn turn(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let policy = support::plain();
     let text = "Please look at this function and tell me why the test fails on the second run. ".repeat(10);
     let turn: Arc<dyn TurnSource> = support::turn("model-b", &text);
-    let names: Vec<String> = (0..40).map(|n| format!("skill-number-{n}")).collect();
+    let names: Vec<String> = (0..50).map(|n| format!("skill-number-{n}")).collect();
     let skills: Vec<_> =
         names.iter().zip(0_u8..).map(|(n, i)| (n.as_str(), if i < 8 { f32::from(9 - i) } else { 0.0 }, 100)).collect();
     let catalog: Arc<dyn CatalogSource> = support::catalog(&skills);
-
-    measure(&runtime, "route alone", || async { drop(policy.turn(turn.clone()).route().await) });
-    measure(&runtime, "select alone", || async { drop(policy.turn(turn.clone()).select(catalog.clone()).await) });
-    measure(&runtime, "a turn: route, then select", || async {
+    let fresh = support::plain();
+    // The default policy again, as an agent's own module: only such instances may stay.
+    let module = ENGINE.load(support::default_policy(), None, "{}").unwrap();
+    let parts = AgentPolicyParts { instances: WARM, ..support::parts(&module, "{}", support::patient()) };
+    let warm = AgentPolicy::new(&ENGINE, parts);
+    let decide = async |policy: &AgentPolicy| {
         let mut call = policy.turn(turn.clone());
-        assert!(call.route().await.failure.is_none());
-        assert_eq!(call.select(catalog.clone()).await.value.skills().len(), 6);
+        assert_eq!(call.route().await.value, RouteDecision::To(1));
+        let selected = call.select(catalog.clone()).await;
+        assert_eq!((selected.failure, selected.value.skills().len()), (None, MAX_SKILLS));
+    };
+    let mut group = c.benchmark_group("route and select over 50 skills");
+    group.bench_function("native", |b| {
+        b.iter(|| {
+            assert_eq!(natively_route(black_box(turn.as_ref())), 1);
+            assert_eq!(natively_select(black_box(turn.as_ref()), catalog.as_ref()).len(), MAX_SKILLS);
+        });
     });
-    let before = process_cpu_microseconds();
-    runtime.block_on(async {
-        for _ in 0..TURNS {
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
+    group.bench_function("fresh instance", |b| {
+        b.iter_custom(|count| rounds(&runtime, count, async || decide(&fresh).await))
+    });
+    group.bench_function("warm instance", |b| {
+        b.iter_custom(|count| rounds(&runtime, count, async || decide(&warm).await))
+    });
+    group.finish();
+}
+
+/// `policies/default`, `route`.
+fn natively_route(turn: &dyn TurnSource) -> usize {
+    let wanted = turn.requested_model().into_owned();
+    let targets: Vec<_> = turn.targets().iter().map(|t| (t.upstream.to_string(), t.model.to_string())).collect();
+    targets.iter().position(|(_, model)| *model == wanted).unwrap_or(0)
+}
+
+/// `policies/default`, `select`.
+fn natively_select(turn: &dyn TurnSource, catalog: &dyn CatalogSource) -> Vec<String> {
+    let text = turn.user_text().into_owned();
+    let hits = catalog.search(&text[..text.floor_char_boundary(4096)], MAX_SKILLS + 2);
+    let mut tokens_left = MAX_TOKENS;
+    let mut chosen = Vec::with_capacity(hits.len());
+    for hit in hits {
+        if chosen.len() == MAX_SKILLS {
+            break;
         }
-    });
-    let hop = (process_cpu_microseconds() - before) * 1000 / u64::from(TURNS);
-    println!("an empty hop to another thread and back, which calls on the caller's thread save: {hop} ns of CPU");
-    measure(&runtime, "the search itself", || async { drop(catalog.search(&text, 8)) });
+        if hit.tokens <= tokens_left {
+            tokens_left -= hit.tokens;
+            chosen.push(hit.name.to_string());
+        }
+    }
+    chosen
 }
 
-fn measure<F: Future<Output = ()>>(runtime: &tokio::runtime::Runtime, what: &str, one: impl Fn() -> F) {
-    let mut rounds: Vec<u64> = (0..ROUNDS)
-        .map(|_| {
-            runtime.block_on(async {
-                let before = cpu_nanoseconds();
-                for _ in 0..TURNS {
-                    one().await;
-                }
-                (cpu_nanoseconds() - before) / u64::from(TURNS)
-            })
-        })
-        .collect();
-    rounds.sort_unstable();
-    println!("{what}: {} ns of CPU (best {})", rounds[ROUNDS / 2], rounds[0]);
-}
-
-/// CPU time that this thread has had.
-fn cpu_nanoseconds() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    text.split(' ').next().unwrap().parse().unwrap()
-}
-
-/// CPU time of all threads, in the kernel's steps of ten milliseconds.
-fn process_cpu_microseconds() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after_name = text.rsplit(')').next().unwrap();
-    after_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap() * 10_000).sum()
+/// A filter that answers at once. Fresh less warm is what an instance costs: to make, to start and to drop.
+fn nothing(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let module = ENGINE.load(&support::idle(""), None, "{}").unwrap();
+    let sample = support::sample("stop", "an answer");
+    let mut group = c.benchmark_group("a hook that does nothing");
+    for (name, instances) in [("fresh instance", WarmInstances::default()), ("warm instance", WARM)] {
+        let parts = AgentPolicyParts { instances, ..support::parts(&module, "{}", support::patient()) };
+        let policy = AgentPolicy::new(&ENGINE, parts);
+        group.bench_function(name, |b| {
+            b.iter_custom(|count| {
+                rounds(&runtime, count, async || assert_eq!(policy.filter(sample.clone()).await.failure, None))
+            });
+        });
+    }
+    group.finish();
 }

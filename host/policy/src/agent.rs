@@ -10,6 +10,7 @@ use crate::breaker::Breaker;
 use crate::call::{CallLimits, Filter, Hook, Live, Places, Route, Select};
 use crate::decision::{Decided, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::{Engine, Machine};
+use crate::lane::Pace;
 use crate::module::Module;
 use crate::parts::{AgentPolicyParts, HookModules};
 use crate::source::{CatalogSource, SampleSource, TurnSource};
@@ -27,6 +28,7 @@ struct Parts {
     /// One for each different module among the three hooks'.
     breakers: Vec<(Digest, Arc<Breaker>)>,
     warm: Warm,
+    pace: Arc<Pace>,
     turns: Arc<Semaphore>,
     /// Samples have places of their own: nobody waits for their verdict, and turns must not cost a sample its judge.
     samples: Arc<Semaphore>,
@@ -71,6 +73,7 @@ impl AgentPolicy {
             machine: engine.machine().clone(),
             builtin: engine.builtin(),
             warm: Warm::new(own.instances, engine.machine().warm_places.clone()),
+            pace: Arc::default(),
             own,
             breakers,
             turns: Arc::new(Semaphore::new(turns.min(Semaphore::MAX_PERMITS))),
@@ -106,6 +109,11 @@ impl AgentPolicy {
     /// The modules that decide.
     pub fn modules(&self) -> &HookModules {
         &self.0.own.modules
+    }
+
+    /// The settings of the built-in policy, where it decides for this agent.
+    pub fn builtin_config(&self) -> &Arc<str> {
+        &self.0.own.builtin_config
     }
 
     /// Whether a module may keep values, which must then be there when it is asked.
@@ -304,7 +312,9 @@ impl Call<'_> {
                         None => {
                             let grants = module.asks().given(&parts.own.grants);
                             let limits = CallLimits { cpu, memory: parts.own.limits.memory.0, grants };
-                            Live::start(&parts.machine, module, settings, self.subject.clone(), limits, places).await?
+                            let pace = counted.then(|| parts.pace.clone());
+                            Live::start(&parts.machine, module, settings, self.subject.clone(), limits, places, pace)
+                                .await?
                         }
                     }
                 }
@@ -345,7 +355,12 @@ impl AgentPolicy {
                 Some(places) => Some(place(places).await?),
                 None => None,
             };
-            Some(Places { _of_engine: place(&self.0.machine.places).await?, _of_agent: of_agent })
+            let machine = &self.0.machine;
+            let of_slow = match of_agent.is_some() && self.0.pace.is_slow() {
+                true => Some(place(&machine.slow_places).await?),
+                false => None,
+            };
+            Some(Places { _of_engine: place(&machine.places).await?, _of_agent: of_agent, _of_slow: of_slow })
         };
         timeout(patience, wait).await.ok().flatten().ok_or_else(|| {
             Failure::new(FailureClass::Queue, "too many turns are waiting for a place in this agent's policy")

@@ -12,6 +12,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use crate::bindings::metaclaw::policy::types;
 use crate::decision::{DENIED, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::Machine;
+use crate::lane::Pace;
 use crate::module::Module;
 use crate::source::{CatalogSource, KvChanges};
 use crate::state::{CpuMeter, Footprint, LogBudget, MAX_PASSED, MemoryLimit, State, Stopped, Subject};
@@ -63,6 +64,7 @@ pub(crate) struct Live {
 pub(crate) struct Places {
     pub(crate) _of_engine: OwnedSemaphorePermit,
     pub(crate) _of_agent: Option<OwnedSemaphorePermit>,
+    pub(crate) _of_slow: Option<OwnedSemaphorePermit>,
 }
 
 /// A hook: how a module is asked, and how its answer is checked.
@@ -117,9 +119,10 @@ impl Live {
         subject: Subject,
         limits: CallLimits,
         places: Places,
+        pace: Option<Arc<Pace>>,
     ) -> Result<Self, Failure> {
         let _running = run(machine)?;
-        let meter = CpuMeter::yielding(machine.clone());
+        let meter = CpuMeter::yielding(machine.clone(), pace);
         let mut store = new_store(machine, settings.clone(), subject, limits, meter);
         if limits.grants.wasi {
             let files = store.data().files();
@@ -127,9 +130,9 @@ impl Live {
             let wasi = folders.and_then(Wasi::new).map_err(|e| Failure::new(FailureClass::Link, &e.to_string()))?;
             store.data_mut().wasi = Some(Box::new(wasi));
         }
+        store.data().cpu.wait_if_slow().await;
         arm(&mut store, limits.cpu);
         let instance = module.pre.instantiate_async(&mut store).await;
-        store.data().cpu.leave_lane();
         match instance {
             Ok(instance) => Ok(Live {
                 store,
@@ -150,11 +153,12 @@ impl Live {
         let _running = run(machine)?;
         self.calls = self.calls.saturating_add(1);
         if !std::mem::take(&mut self.armed) {
+            self.store.data().cpu.wait_if_slow().await;
             arm(&mut self.store, cpu);
         }
         let decision = H::ask(self).await.and_then(|decision| self.keep(decision));
         let state = self.store.data();
-        state.cpu.leave_lane();
+        state.cpu.ended();
         if state.log.cut > 0 && state.grants.log.is_some() {
             let agent = state.subject.agent().map(tracing::field::display);
             tracing::warn!(target: "policy::guest", agent, bytes = state.log.cut, "the policy's log was cut off");

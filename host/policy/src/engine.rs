@@ -71,9 +71,11 @@ pub(crate) struct Machine {
     pub(crate) ticker: Ticker,
     /// How many stores there may be.
     pub(crate) places: Arc<Semaphore>,
+    /// How many of them may be those of agents whose calls are slow: half, so that the others find one.
+    pub(crate) slow_places: Arc<Semaphore>,
     /// How many of them may stay when their turn is over.
     pub(crate) warm_places: Arc<Semaphore>,
-    /// How many guests may run that have used up their first slice; see [`crate::state::CpuMeter`].
+    /// How many guests may run that have used up their first slice; see [`crate::lane`].
     pub(crate) slow_lane: Arc<Semaphore>,
 }
 
@@ -184,6 +186,7 @@ impl Machine {
             linker,
             wasi_linker,
             places: Arc::new(Semaphore::new(concurrency as usize)),
+            slow_places: Arc::new(Semaphore::new(concurrency.div_ceil(2) as usize)),
             warm_places: Arc::new(Semaphore::new(warm as usize)),
             slow_lane: Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))),
         }))

@@ -20,6 +20,7 @@ mod error;
 mod grants;
 mod host;
 mod inspect;
+mod lane;
 mod module;
 mod parts;
 mod source;

@@ -1,10 +1,10 @@
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use domain::{Digest, PolicyGrants};
+use domain::{Digest, PolicyGrants, PublicKey, TrustRoot};
 use wasmtime::component::{Instance, InstancePre};
 
 use crate::bindings::exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
@@ -39,6 +39,7 @@ pub struct Module {
     pub(crate) filter: Option<sample_filter::GuestIndices>,
     lifecycle: lifecycle::GuestIndices,
     asks: Asks,
+    signers: Mutex<Vec<PublicKey>>,
 }
 
 /// What a module says of itself; control characters escaped, each at most 1 KiB.
@@ -86,8 +87,8 @@ impl Module {
             exports("skill-selection").then(|| skill_selection::GuestIndices::new(&pre)).transpose().map_err(shape)?;
         let filter =
             exports("sample-filter").then(|| sample_filter::GuestIndices::new(&pre)).transpose().map_err(shape)?;
-        let mut module =
-            Module { digest, description: Description::default(), pre, routing, selection, filter, lifecycle, asks };
+        let (description, signers) = (Description::default(), Mutex::default());
+        let mut module = Module { digest, description, pre, routing, selection, filter, lifecycle, asks, signers };
         let hooks = module.hooks();
         if !(hooks.route || hooks.select || hooks.filter) {
             return Err(LoadError::NoHook);
@@ -128,6 +129,20 @@ impl Module {
     /// What it asks for beside what every module has.
     pub fn asks(&self) -> &Asks {
         &self.asks
+    }
+
+    /// Notes that this key has signed the component's bytes: the caller has verified it.
+    pub fn note_signer(&self, key: &PublicKey) {
+        let mut signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        if !signers.contains(key) {
+            signers.push(key.clone());
+        }
+    }
+
+    /// Whether one of these is known to have signed the component's bytes.
+    pub fn is_signed_by(&self, roots: &[TrustRoot]) -> bool {
+        let signers = self.signers.lock().unwrap_or_else(PoisonError::into_inner);
+        roots.iter().any(|root| signers.contains(&root.key))
     }
 
     /// Refuses when the module asks for more than these grants.

@@ -1,13 +1,13 @@
 //! What one store holds: what the guest may look at, and how much it may still use.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{AgentId, ByteSize, PolicyGrants};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{ResourceLimiter, UpdateDeadline};
 
 use crate::engine::{CORE_INSTANCES, MEMORIES, Machine, TABLES};
+use crate::lane::{Pace, Place};
 use crate::source::{CatalogSource, KvChanges, SampleSource, TurnSource};
 use crate::ticker::TICK;
 use crate::wasi::Wasi;
@@ -77,8 +77,11 @@ pub(crate) struct CpuMeter {
     machine: Arc<Machine>,
     slices_left: u64,
     manner: Manner,
-    /// The place in the slow lane, while the guest runs there.
-    place: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+    place: Place,
+    /// Of the agent's policy, unless it is the built-in one.
+    pace: Option<Arc<Pace>>,
+    /// How often this call was interrupted.
+    interrupted: u32,
 }
 
 /// How a guest is called.
@@ -181,13 +184,21 @@ impl ResourceLimiter for MemoryLimit {
 
 impl CpuMeter {
     /// For calls on a runtime.
-    pub(crate) fn yielding(machine: Arc<Machine>) -> Self {
-        CpuMeter { machine, slices_left: 0, manner: Manner::Yielding, place: Arc::default() }
+    pub(crate) fn yielding(machine: Arc<Machine>, pace: Option<Arc<Pace>>) -> Self {
+        let place = Place::none_yet(machine.slow_lane.clone());
+        CpuMeter { machine, slices_left: 0, manner: Manner::Yielding, place, pace, interrupted: 0 }
     }
 
     /// For calls on a thread that may be blocked.
     pub(crate) fn blocking(machine: Arc<Machine>) -> Self {
-        CpuMeter { manner: Manner::Blocking, ..CpuMeter::yielding(machine) }
+        CpuMeter { manner: Manner::Blocking, ..CpuMeter::yielding(machine, None) }
+    }
+
+    /// Waits for a place in the slow lane, if this agent's calls have to begin there.
+    pub(crate) async fn wait_if_slow(&self) {
+        if !self.place.is_taken() && self.pace.as_ref().is_some_and(|pace| pace.is_slow()) {
+            self.place.clone().give_way().await;
+        }
     }
 
     /// Allows `cpu` from now on, and says how many ticks ahead the first deadline is.
@@ -195,6 +206,7 @@ impl CpuMeter {
         let ticks = u64::try_from(cpu.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).max(1);
         let first = ticks.min(FIRST_SLICE);
         self.slices_left = ticks - first;
+        self.interrupted = 0;
         first
     }
 
@@ -211,25 +223,27 @@ impl CpuMeter {
         if self.manner == Manner::Blocking {
             return Ok(UpdateDeadline::Continue(1));
         }
+        self.interrupted += 1;
         // A deadline of no ticks brings us back here before the guest goes on, to see whether it still may.
         self.manner = Manner::Resuming;
-        self.leave_lane();
-        Ok(UpdateDeadline::YieldCustom(0, Box::pin(give_way(self.machine.slow_lane.clone(), self.place.clone()))))
+        // The first time it may be the machine that was busy. The built-in policy is ours, and has no reason to wait for others.
+        let Some(pace) = self.pace.as_ref().filter(|_| self.interrupted > 1 || self.place.is_taken()) else {
+            return Ok(UpdateDeadline::YieldCustom(0, Box::pin(tokio::task::yield_now())));
+        };
+        if self.interrupted == 2 {
+            pace.was_slow();
+        }
+        self.place.leave();
+        Ok(UpdateDeadline::YieldCustom(0, Box::pin(self.place.clone().give_way())))
     }
 
     /// The call has ended.
-    pub(crate) fn leave_lane(&self) {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    pub(crate) fn ended(&self) {
+        self.place.leave();
+        if self.interrupted < 2 {
+            self.pace.iter().for_each(|pace| pace.was_quick());
+        }
     }
-}
-
-/// Lets other tasks and the I/O driver go first, then waits for a place in the slow lane. The lane has fewer places than
-/// the runtime has threads, so guests that take long never hold all of them.
-async fn give_way(lane: Arc<Semaphore>, place: Arc<Mutex<Option<OwnedSemaphorePermit>>>) {
-    tokio::task::yield_now().await;
-    // The lane is never closed; if it were, running without a place would be right.
-    let permit = lane.acquire_owned().await.ok();
-    *place.lock().unwrap_or_else(PoisonError::into_inner) = permit;
 }
 
 #[cfg(test)]
@@ -251,7 +265,7 @@ mod tests {
                 }
                 assert_eq!(used, ticks, "{cpu} us, round {round}");
             }
-            let mut meter = CpuMeter::yielding(engine.machine().clone());
+            let mut meter = CpuMeter::yielding(engine.machine().clone(), None);
             let mut used = meter.arm(Duration::from_micros(cpu));
             loop {
                 match meter.slice_ended() {

@@ -78,14 +78,16 @@ fn load_approved(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyh
     let what = || format!("policy module {}", module.path.display());
     // These are the bytes that are checked and the bytes that run: the file is not looked at again.
     let bytes = files::read(&module.path, MAX_MODULE).with_context(what)?;
-    check_signature(module, &bytes).with_context(what)?;
-    engine.load(&bytes, module.sha256, config_json).with_context(what)
+    let signer = check_signature(module, &bytes).with_context(what)?;
+    let loaded = engine.load(&bytes, module.sha256, config_json).with_context(what)?;
+    signer.iter().for_each(|root| loaded.note_signer(&root.key));
+    Ok(loaded)
 }
 
-/// One of those whose signature the operator wants must have signed these very bytes.
-fn check_signature(module: &ModuleRef, bytes: &[u8]) -> anyhow::Result<()> {
+/// One of those whose signature the operator wants, if any, must have signed these very bytes: who has.
+fn check_signature<'a>(module: &'a ModuleRef, bytes: &[u8]) -> anyhow::Result<Option<&'a TrustRoot>> {
     if module.signed_by.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let who = || module.signed_by.iter().map(|root| root.name.as_str()).collect::<Vec<_>>().join(" or ");
     let signature = signature_of(&module.path);
@@ -96,15 +98,16 @@ fn check_signature(module: &ModuleRef, bytes: &[u8]) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error).with_context(|| format!("its signature {}", signature.display())),
     };
-    verify(&module.signed_by, bytes, &text).map_err(|why| ModuleError::Signature { who: who(), signature, why }.into())
+    let signer = verify(&module.signed_by, bytes, &text);
+    Ok(Some(signer.map_err(|why| ModuleError::Signature { who: who(), signature, why })?))
 }
 
 /// Fails with what is wrong for the root that comes closest: that the key is another one says least.
-fn verify(roots: &[TrustRoot], bytes: &[u8], signature: &str) -> Result<(), SignatureError> {
+fn verify<'a>(roots: &'a [TrustRoot], bytes: &[u8], signature: &str) -> Result<&'a TrustRoot, SignatureError> {
     let mut worst = SignatureError::OtherKey;
     for root in roots {
         match root.key.verify(bytes, signature) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(root),
             Err(SignatureError::OtherKey) => {}
             Err(other) => worst = other,
         }
