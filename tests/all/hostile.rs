@@ -126,14 +126,7 @@ impl Zoo {
         home.skill("_shared", "almanac", "Use when tides are asked for", "ALMANAC");
         home.skill("_shared", "file-tickets", "Use when filing tickets", "TICKETS");
         home.skill("neighbour", "mine", "For the neighbour alone", "OF-THE-NEIGHBOUR");
-        for row in rows {
-            if row.threats.iter().any(|threat| (24..=29).contains(threat)) {
-                guests::lay_traps(&home, &row.agent, outside.path());
-            } else if row.threats.contains(&31) {
-                let mine = home.skill(&row.agent, "mine", "For me alone", "MINE");
-                fs::write(mine.with_file_name("ballast"), vec![b'x'; 8 << 20]).unwrap();
-            }
-        }
+        rows.iter().for_each(|row| guests::lay_traps(row, &home, outside.path()));
         let host = home.start().await;
         Zoo { host, upstream, home, outside, neighbour: neighbour.short() }
     }

@@ -97,9 +97,24 @@ fn sparse(file: &Path) {
     fs::File::create(file).unwrap().set_len(1 << 40).unwrap();
 }
 
-/// What each agent finds in its folders, as the table says; `outside` is what it must not get at.
-pub(crate) fn lay_traps(home: &Home, agent: &str, outside: &Path) {
-    let skills = home.skill(agent, "mine", "For me alone", "MINE").parent().unwrap().parent().unwrap().to_owned();
+/// What this agent finds in its folder, as the table says; `outside` is what it must not get at.
+pub(crate) fn lay_traps(row: &Row, home: &Home, outside: &Path) {
+    let skills = home.path().join("skills").join(&row.agent);
+    for threat in &row.threats {
+        match threat {
+            24..=31 => drop(home.skill(&row.agent, "mine", "For me alone", "MINE")),
+            _ => continue,
+        }
+        match threat {
+            24..=28 => lay_links(&skills, outside),
+            29 => sparse(&skills.join("huge")),
+            31 => fs::write(skills.join("ballast"), vec![b'x'; 8 << 20]).unwrap(),
+            _ => {}
+        }
+    }
+}
+
+fn lay_links(skills: &Path, outside: &Path) {
     let secret = outside.join("secret.txt");
     symlink(&secret, skills.join("out")).unwrap();
     symlink("mine/SKILL.md", skills.join("in")).unwrap();
@@ -107,10 +122,6 @@ pub(crate) fn lay_traps(home: &Home, agent: &str, outside: &Path) {
     symlink(outside.join("made.txt"), skills.join("gone")).unwrap();
     fs::hard_link(&secret, skills.join("twin")).unwrap();
     mknodat(CWD, skills.join("pipe"), FileType::Fifo, 0o600.into(), 0).unwrap();
-    sparse(&skills.join("huge"));
-    let adapters = home.path().join("lora").join(agent);
-    fs::create_dir_all(&adapters).unwrap();
-    sparse(&adapters.join("huge"));
     // The socket stays when nobody listens any more.
     drop(UnixListener::bind(skills.join("socket")).unwrap());
 }

@@ -1,7 +1,13 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::NoSubscriber;
+
+/// While there is one subscriber, `tracing` asks whichever thread comes first whether anybody listens, and remembers the answer for
+/// all threads. With another one it asks both.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(NoSubscriber::default()));
 
 /// Collects the messages of what is logged under a target, and below it.
 #[derive(Clone)]
@@ -12,6 +18,7 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn of(target: &'static str) -> Self {
+        LazyLock::force(&ANOTHER);
         Log { target, lines: Arc::default() }
     }
 
