@@ -98,7 +98,7 @@ fn natively_select(turn: &dyn TurnSource, catalog: &dyn CatalogSource) -> Vec<St
 /// A filter that answers at once. Fresh less warm is what an instance costs: to make, to start and to drop.
 fn nothing(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let module = ENGINE.load(&support::idle(""), None, "{}").unwrap();
+    let module = ENGINE.load(&support::idle(), None, "{}").unwrap();
     let sample = support::sample("stop", "an answer");
     let mut group = c.benchmark_group("a hook that does nothing");
     for (name, instances) in [("fresh instance", WarmInstances::default()), ("warm instance", WARM)] {

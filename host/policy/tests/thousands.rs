@@ -9,8 +9,9 @@ mod text;
 
 use std::fs;
 
-use policy::{AgentPolicy, RouteDecision};
-use support::{ENGINE, agent, misbehaving, patient, turn};
+use domain::{Verdict, WarmInstances};
+use policy::{AgentPolicy, AgentPolicyParts, RouteDecision};
+use support::{ENGINE, agent, misbehaving, parts, patient, sample, turn};
 use text::text_guest;
 use tokio::task::JoinSet;
 
@@ -54,20 +55,35 @@ async fn a_thousand_agents_take_turns_in_bounded_memory() {
     assert!(after.0 <= before.0 + 64 && after.1 <= before.1, "{before:?}, then {after:?}");
 }
 
-/// As on a host that is reloaded all day, each time with another module.
+/// As on a host that is reloaded all day, each time with another module, of which an instance stays.
 #[tokio::test]
 async fn a_thousand_modules_come_and_go_and_leave_nothing() {
     let _alone = ALONE.lock().await;
-    let come_and_go = |numbers: std::ops::Range<usize>| {
-        for number in numbers {
-            let module = text_guest("policy", &[("i32.const 1024)", &format!("i32.const {})", 1024 + 8 * number))]);
-            ENGINE.load(&module, None, "{}").unwrap();
+    let instances = WarmInstances { warm: 1, ..WarmInstances::default() };
+    let mut serving: Option<AgentPolicy> = None;
+    let mut reload = async |number: usize| {
+        let bytes = text_guest("policy", &[("i32.const 1024)", &format!("i32.const {})", 1024 + 8 * number))]);
+        let module = ENGINE.load(&bytes, None, "{}").unwrap();
+        let parts = AgentPolicyParts { instances, ..parts(&module, "{}", patient()) };
+        let policy = match serving.take() {
+            Some(before) => before.renewed(&ENGINE, parts),
+            None => AgentPolicy::new(&ENGINE, parts),
+        };
+        for _ in 0..2 {
+            let judged = policy.filter(sample("stop", "an answer")).await;
+            assert_eq!((judged.value, judged.digest), (Verdict::Keep { weight: 1.0 }, module.digest()));
         }
+        serving = Some(policy);
     };
-    come_and_go(0..100);
+    for number in 0..200 {
+        reload(number).await;
+    }
     let before = held();
-    come_and_go(100..1100);
+    for number in 200..1200 {
+        reload(number).await;
+    }
     let after = held();
     println!("{before:?}, then {after:?}");
-    assert!(after.0 <= before.0 + 16 && after.1 <= before.1 && after.2 <= before.2 + 20, "{before:?}, then {after:?}");
+    // A module is a file and some 40 kB.
+    assert!(after.0 <= before.0 + 8 && after.1 <= before.1 && after.2 <= before.2 + 20, "{before:?}, then {after:?}");
 }
