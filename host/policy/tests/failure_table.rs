@@ -5,16 +5,27 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use domain::{BreakerLimits, DecisionSource, FailureRules, Fallback, PolicyLimits, Verdict};
-use policy::FailureClass::{self, BadOutput, Breaker, Cpu, Memory, PolicyError, Queue, Stack, Trap, Wall};
-use policy::{AgentPolicy, AgentPolicyParts, DENIED, Decided, HookModules, Module, RouteDecision, Selection};
+use policy::FailureClass::{self, BadOutput, Breaker, Cpu, Link, Memory, PolicyError, Queue, Stack, Trap, Wall};
+use policy::{
+    AgentPolicy, AgentPolicyParts, DENIED, Decided, Engine, EngineOptions, HookModules, Module, RouteDecision,
+    Selection,
+};
 use support::{ENGINE, catalog, misbehaving, parts, patient, sample, turn};
 
+/// An engine that runs nothing any more: what is asked of it cannot even be started, the built-in policy included.
+static CLOSED: LazyLock<Engine> = LazyLock::new(|| {
+    let engine = Engine::new(EngineOptions { concurrency: 1, ..EngineOptions::default() }).unwrap();
+    engine.shutdown();
+    engine
+});
+
 /// A failure, and the deed of the guest that brings it about.
-const FAILURES: [(FailureClass, &str); 9] = [
+const FAILURES: [(FailureClass, &str); 10] = [
+    (Link, ""),
     (Trap, "panic"),
     (Cpu, "loop"),
     (Wall, "loop"),
@@ -58,7 +69,8 @@ impl Case {
             breaker: BreakerLimits { failures: u32::from(class == Breaker), ..BreakerLimits::default() },
             ..parts(module, &format!(r#"{{"do":"{deed}"}}"#), limits)
         };
-        Case { class, policy: AgentPolicy::new(&ENGINE, own) }
+        let engine = if class == Link { &*CLOSED } else { &*ENGINE };
+        Case { class, policy: AgentPolicy::new(engine, own) }
     }
 
     /// Does what must come before the call that fails.
