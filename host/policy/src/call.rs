@@ -324,6 +324,7 @@ pub(crate) fn classify(error: &wasmtime::Error, state: &State, otherwise: Failur
         _ if state.memory.refused => FailureClass::Memory,
         (_, Some(Trap::StackOverflow)) => FailureClass::Stack,
         (_, Some(_)) => FailureClass::Trap,
+        _ if error.is::<wasmtime_wasi::I32Exit>() => FailureClass::Trap,
         _ if error.is::<PoolConcurrencyLimitError>() => FailureClass::Queue,
         _ => otherwise,
     };

@@ -20,8 +20,8 @@ use crate::state::State;
 
 /// The packages whose interfaces there are. Sockets and HTTP are not among them, and never will be.
 pub(crate) const PACKAGES: [&str; 5] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
-/// What may be open at once, in one call.
-const MAX_OPEN: usize = 128;
+/// What may be open at once, in one call. A folder that is being listed holds all its names.
+const MAX_OPEN: usize = 32;
 /// The most random bytes at once: the host puts them together first. Runtimes want some ten.
 const MAX_RANDOM: u64 = 64 << 10;
 /// What guests take for random: a fixed text.
