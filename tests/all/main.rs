@@ -13,6 +13,7 @@ mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
+mod operations;
 mod policy;
 mod readme;
 mod reload;
