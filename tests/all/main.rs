@@ -4,6 +4,7 @@
 mod bombs;
 mod chat;
 mod cli;
+mod edge;
 mod embedded;
 mod grants;
 mod hostile;
