@@ -12,7 +12,6 @@ use tokio::net::TcpStream;
 use requests::{Outcome, Raw, all};
 
 /// What came back on one connection: the status of each answer, and whether the host closed it.
-#[derive(Debug)]
 struct Seen {
     statuses: Vec<u16>,
     closed: bool,
@@ -72,7 +71,10 @@ async fn each_request_has_its_decided_outcome() {
             Outcome::Dropped => seen.statuses.is_empty() && reached == 0 && seen.closed,
         };
         if !good {
-            wrong.push(format!("{name}: wanted {outcome:?}, reached the upstream {reached} times, {seen:?}"));
+            let Seen { statuses, closed, text } = seen;
+            wrong.push(format!(
+                "{name}: wanted {outcome:?}; upstream {reached}, {statuses:?}, closed {closed}: {text:?}"
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), all.len(), wrong.join("\n"));

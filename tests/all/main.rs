@@ -2,6 +2,7 @@
 
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
+mod canary;
 mod chat;
 mod cli;
 mod edge;
