@@ -5,6 +5,7 @@ mod bombs;
 mod canary;
 mod chat;
 mod cli;
+mod destination;
 mod edge;
 mod embedded;
 mod grants;
