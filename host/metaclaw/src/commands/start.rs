@@ -120,6 +120,7 @@ fn serve(
             store,
             metrics,
             idle_timeout: config.sessions.idle_timeout,
+            keep_alive: config.server.keep_alive,
         }));
         let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys);
         let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
