@@ -2,8 +2,11 @@
 
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
+mod canary;
 mod chat;
 mod cli;
+mod destination;
+mod edge;
 mod embedded;
 mod fallbacks;
 mod faults;
@@ -15,6 +18,7 @@ mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
+mod operations;
 mod policy;
 mod readme;
 mod reload;

@@ -6,6 +6,7 @@ mod chat;
 mod claims;
 mod error;
 mod event_body;
+mod framing;
 mod info;
 mod listen;
 mod patience;

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use domain::{Secret, UpstreamLimits};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
+use memchr::memmem;
 use protocol::{Flaw, Spliced};
 use reqwest::{Client, Request, Url};
 use tokio::time::Instant;
@@ -43,6 +44,8 @@ pub struct HttpUpstream {
     client: Client,
     chat: Url,
     headers: HeaderMap,
+    /// What goes into `headers`, to be told apart in what comes back.
+    api_key: Option<Secret>,
     limits: UpstreamLimits,
     health: Health,
     budget: Budget,
@@ -108,7 +111,8 @@ impl HttpUpstream {
             .map_err(|source| BuildError::Client { name: name(), source })?;
         let limits = settings.limits;
         let (health, budget) = (Health::new(limits.ejection), Budget::new(&limits.retries));
-        Ok(HttpUpstream { name: settings.name.into(), client, chat, headers, limits, health, budget })
+        let api_key = settings.api_key.cloned();
+        Ok(HttpUpstream { name: settings.name.into(), client, chat, headers, api_key, limits, health, budget })
     }
 
     /// Whether it has failed so often that turns which can go elsewhere should, at this moment.
@@ -208,7 +212,26 @@ impl HttpUpstream {
     }
 
     fn rejected(&self, status: u16, body: Bytes, retry_after: Option<String>) -> UpstreamError {
-        UpstreamError::Rejected { name: self.name.to_string(), status, body, retry_after }
+        UpstreamError::Rejected { name: self.name.to_string(), status, body: self.without_key(body), retry_after }
+    }
+
+    /// Some providers repeat in their errors the key that they were shown, and errors are passed on in their own words.
+    fn without_key(&self, body: Bytes) -> Bytes {
+        let Some(key) = self.api_key.as_ref().map(|key| key.expose().as_bytes()).filter(|key| !key.is_empty()) else {
+            return body;
+        };
+        let mut found = memmem::find_iter(&body, key).peekable();
+        if found.peek().is_none() {
+            return body;
+        }
+        let (mut clean, mut after) = (Vec::with_capacity(body.len()), 0);
+        for at in found {
+            clean.extend_from_slice(&body[after..at]);
+            clean.extend_from_slice(b"[key]");
+            after = at + key.len();
+        }
+        clean.extend_from_slice(&body[after..]);
+        clean.into()
     }
 
     fn failed(&self, error: &reqwest::Error) -> UpstreamError {

@@ -106,6 +106,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("proxy.keep_alive", Time(0, DAY), "15s",
         "after such a silence the client of a stream is told to wait on (a comment; up to twice this); 0: never"),
 
+    key("log.max_size", Size(64 * KIB, GIB), "16MiB", "a log file that is larger is put aside"),
+    key("log.keep", Integer(1, 100), "5", "how many old log files are kept"),
+
     key("sessions.idle_timeout", Time(SECOND, 30 * DAY), "30m", "a session without a turn for so long has ended"),
 
     key("skills.enabled", Bool, "true", "whether skills are injected"),
