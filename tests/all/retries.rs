@@ -70,9 +70,11 @@ async fn say(host: &Host, text: &str) -> Answer {
 #[tokio::test]
 async fn a_turn_is_asked_again_where_that_may_help_and_not_otherwise() {
     let upstream = failing().await;
-    let host =
-        host(&upstream, "retries: { max: 2, wait: 50ms }, ejection: { failures: 0 }, timeouts: { first_byte: 2s }")
-            .await;
+    let host = host(
+        &upstream,
+        "retries: { max: 2, wait: 50ms, budget: 1000 }, ejection: { failures: 0 }, timeouts: { first_byte: 2s }",
+    )
+    .await;
     for (told, attempts, status) in [
         ("500*1", 2, 200),
         ("502*2", 3, 200),

@@ -94,7 +94,7 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 pub fn checked(body: &Bytes) -> Result<Bytes, Flaw> {
     let body = if body.starts_with(BOM) { body.slice(BOM.len()..) } else { body.clone() };
     let text = object(&body)?;
-    let whole: Whole<'_> = serde_json::from_str(text).map_err(misread)?;
+    let whole: Whole<'_> = serde_json::from_str(text).map_err(|e| misread(&e))?;
     complaint(text, whole.error, whole.object)?;
     let choices = whole.choices.unwrap_or_default();
     let spoken = !choices.is_empty() && choices.iter().all(|c| c.message.is_some_and(is_object));
@@ -104,7 +104,7 @@ pub fn checked(body: &Bytes) -> Result<Bytes, Flaw> {
 /// One event's data.
 pub(crate) fn chunk(data: &[u8]) -> Result<Piece, Flaw> {
     let text = object(data)?;
-    let chunk: Chunk<'_> = serde_json::from_str(text).map_err(misread)?;
+    let chunk: Chunk<'_> = serde_json::from_str(text).map_err(|e| misread(&e))?;
     complaint(text, chunk.error, chunk.object)?;
     let Some(choices) = chunk.choices else {
         return Ok(if chunk.usage.is_some() { Piece::Words } else { Piece::Foreign });
@@ -133,7 +133,7 @@ fn is_object(raw: &RawValue) -> bool {
     raw.get().starts_with('{')
 }
 
-fn misread(error: serde_json::Error) -> Flaw {
+fn misread(error: &serde_json::Error) -> Flaw {
     if error.is_data() { Flaw::Kind } else { Flaw::Json }
 }
 
