@@ -3,8 +3,10 @@
 mod admin;
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
+mod canary;
 mod chat;
 mod cli;
+mod edge;
 mod embedded;
 mod grants;
 mod hostile;
@@ -15,6 +17,7 @@ mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
+mod operations;
 mod policy;
 mod private_files;
 mod readme;

@@ -5,10 +5,12 @@ mod cli;
 mod commands;
 mod exit;
 mod keyring;
+mod logging;
 mod modules;
 mod output;
 mod reloading;
 mod running;
+mod service_manager;
 mod wiring;
 
 use std::process::ExitCode;

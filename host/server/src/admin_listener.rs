@@ -48,8 +48,13 @@ pub enum AdminError {
     #[error("the folder `{}` of the admin socket can be written by others: `chmod 700 {}`", .0.display(), .0.display())]
     Open(PathBuf),
     /// Something else has the name.
-    #[error("`{}` is in the admin socket's place: {1}", .0.display())]
-    Taken(PathBuf, &'static str),
+    #[error("`{}` is in the admin socket's place: {what}", path.display())]
+    Taken {
+        /// The name.
+        path: PathBuf,
+        /// What has it, and what to do.
+        what: &'static str,
+    },
 }
 
 impl AdminListener {
@@ -57,6 +62,7 @@ impl AdminListener {
     /// when it was killed is replaced.
     pub async fn unix(path: &Path) -> Result<Self, AdminError> {
         let failed = |source| AdminError::Io { at: format!("unix:{}", path.display()), source };
+        let taken = |what| AdminError::Taken { path: path.to_owned(), what };
         let folder = path.parent().unwrap_or(Path::new("/"));
         if !folder.exists() {
             DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
@@ -66,16 +72,10 @@ impl AdminListener {
         }
         match fs::symlink_metadata(path) {
             Ok(about) if !about.file_type().is_socket() => {
-                return Err(AdminError::Taken(
-                    path.to_owned(),
-                    "it is no socket; remove it, or choose another `admin.listen`",
-                ));
+                return Err(taken("it is no socket; remove it, or choose another `admin.listen`"));
             }
             Ok(_) if UnixStream::connect(path).await.is_ok() => {
-                return Err(AdminError::Taken(
-                    path.to_owned(),
-                    "another host listens there; stop it, or choose another",
-                ));
+                return Err(taken("another host listens there; stop it, or choose another"));
             }
             Ok(_) => fs::remove_file(path).map_err(failed)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}

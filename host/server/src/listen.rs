@@ -7,7 +7,6 @@ use axum::Router;
 use axum::routing::{MethodRouter, get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::HttpError;
+use crate::framing::Unambiguous;
 use crate::patience::Patient;
 use crate::state::App;
 use crate::{chat, info, sessions};
@@ -124,7 +124,7 @@ pub(crate) async fn serve_on<A: Acceptor>(
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     while let Some((stream, place)) = stop.run_until_cancelled(accept(&socket, &places)).await {
-        let service = TowerToHyperService::new(router.clone());
+        let service = Unambiguous::new(router.clone());
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

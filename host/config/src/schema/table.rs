@@ -86,6 +86,9 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("admin.listen", Text, "", "where operators reach the host: unix:PATH (run/admin.sock in MetaClaw's folder by default), a loopback address, or none"),
 
+    key("log.max_size", Size(64 * KIB, GIB), "16MiB", "a log file that is larger is put aside"),
+    key("log.keep", Integer(1, 100), "5", "how many old log files are kept"),
+
     key("sessions.idle_timeout", Time(SECOND, 30 * DAY), "30m", "a session without a turn for so long has ended"),
 
     key("skills.enabled", Bool, "true", "whether skills are injected"),
