@@ -1,5 +1,6 @@
 //! The whole product from outside, by subject. See `../README.md`.
 
+mod admin;
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
 mod canary;
@@ -14,12 +15,14 @@ mod grants;
 mod hostile;
 mod identity;
 mod keys;
+mod keys_command;
 mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
 mod operations;
 mod policy;
+mod private_files;
 mod readme;
 mod reload;
 mod retries;
@@ -28,4 +31,5 @@ mod sessions;
 mod shutdown;
 mod skills;
 mod streaming;
+mod tenancy;
 mod wasi;
