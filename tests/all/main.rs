@@ -4,6 +4,7 @@
 mod bombs;
 mod chat;
 mod cli;
+mod doctor;
 mod embedded;
 mod grants;
 mod hostile;
@@ -18,6 +19,7 @@ mod readme;
 mod reload;
 mod sdk;
 mod sessions;
+mod setup;
 mod shutdown;
 mod skills;
 mod streaming;

@@ -34,7 +34,7 @@ mod yaml;
 mod tests;
 
 pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
-pub use edit::{set, unset};
+pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};
 pub use load::{Config, LoadOptions, Loaded, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};

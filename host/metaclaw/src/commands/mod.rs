@@ -2,12 +2,16 @@
 
 mod agents;
 mod chat;
+pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod models;
 pub(crate) mod openclaw;
+pub(crate) mod setup;
 pub(crate) mod skills;
 mod start;
 mod status;
+mod trial;
 
 use ::config::{LoadOptions, Loaded, Paths};
 
@@ -17,6 +21,12 @@ use crate::output;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        // A package is built where there may be no home.
+        Command::Completions(args) => return completions::completions(args),
+        Command::Man(args) => return completions::man(args, cli.json),
+        _ => {}
+    }
     upstream::install_crypto();
     let paths = Paths::resolve(cli.home, cli.config)?;
     match cli.command {
@@ -30,6 +40,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),
+        Command::Setup(args) => setup::run(&args, &paths, cli.json),
+        Command::Doctor(args) => doctor::run(&args, &paths, cli.json),
+        Command::Completions(_) | Command::Man(_) => Ok(()),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
         // The one that a host starts never gets here.
         Command::CompilePolicy => anyhow::bail!("only a running host starts this, as the first word of the command"),
