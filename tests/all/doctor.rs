@@ -401,7 +401,7 @@ const CASES: &[Case] = &[
                 home,
                 &format!(
                     "{NOBODY}agents: {{ a: {{ policy: {{ module: gone.wasm, sha256: {} }} }} }}\n",
-                    "0".repeat(64)
+                    "ab".repeat(32)
                 ),
             )
         },
@@ -416,7 +416,7 @@ const CASES: &[Case] = &[
                 home,
                 &format!(
                     "{NOBODY}agents: {{ a: {{ policy: {{ module: other.wasm, sha256: {} }} }} }}\n",
-                    "0".repeat(64)
+                    "ab".repeat(32)
                 ),
             )
         },
@@ -500,6 +500,7 @@ async fn every_broken_home_is_diagnosed() {
 async fn of_a_healthy_home_there_is_nothing_to_say() {
     let upstream = Upstream::echo().await;
     let home = Home::with(&upstream, "proxy: { port: 0 }\nagents: { researcher: { mode: rl } }\n");
+    chmod(&home, "", 0o700);
     home.skill("_shared", "pack-boxes", "Use when packing boxes for a move.", "Heavy things go below.");
     for running in [false, true] {
         let host = if running { Some(home.start().await) } else { None };
@@ -561,7 +562,7 @@ async fn proxies_and_small_limits_are_noticed() {
     assert!(found.says("proxy", "warning", "https_proxy", "llm.api_base"), "{}", found.json);
     assert!(found.says("upstream", "fine", "answers", ""), "the proxy is not used: {}", found.json);
     let line = format!(
-        "ulimit -Hn 300 && exec {} --home {} doctor --offline --json",
+        "ulimit -n 300 && exec {} --home {} doctor --offline --json",
         tests::metaclaw().display(),
         home.path().display()
     );

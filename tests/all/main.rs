@@ -2,10 +2,15 @@
 
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
+mod canary;
 mod chat;
 mod cli;
+mod destination;
 mod doctor;
+mod edge;
 mod embedded;
+mod fallbacks;
+mod faults;
 mod grants;
 mod hostile;
 mod identity;
@@ -14,9 +19,11 @@ mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
+mod operations;
 mod policy;
 mod readme;
 mod reload;
+mod retries;
 mod sdk;
 mod sessions;
 mod setup;

@@ -97,8 +97,8 @@ async fn with_a_key_for_an_openai_compatible_provider() {
     let (code, out, err) = home.run(&["config", "check", "--strict"]);
     assert!(code == 0 && !out.contains("warning"), "{out}{err}");
     let host = home.start().await;
-    let answer = host.say("Write a mail to Bob").agent("ada").send().await;
-    assert_eq!((answer.status, answer.words().as_str()), (200, "echo: Write a mail to Bob"));
+    let answer = host.say("Draft an email to Bob").agent("ada").send().await;
+    assert_eq!((answer.status, answer.words().as_str()), (200, "echo: Draft an email to Bob"));
     assert!(upstream.last().system().contains("Subject: what you want"), "ada has the assistant's skills");
 }
 
@@ -249,7 +249,7 @@ fn nothing_happens_without_consent_or_with_words_that_make_no_sense() {
         (&[], &["--api-key", "env:TEST_KEY"], "whose key"),
         (&[], &["--api-base", "nonsense", "--model", "m"], "nonsense"),
         (&[], &["--yes", "--agent", "king"], "not a role"),
-        (&[], &["--yes", "--agent", "../x=reviewer"], "../x"),
+        (&[], &["--yes", "--agent", "../x=reviewer"], "not '.'"),
         (&[], &["--yes", "--connect-openclaw"], "OpenClaw was not found"),
         (&[(PROBES, "ollama=http://example.org/v1")], &["--yes"], "not on this machine"),
     ] {

@@ -40,6 +40,8 @@ pub enum Reply {
     Silence,
     /// This status and body.
     Status(u16, String),
+    /// This status, and where to go instead.
+    Redirect(u16, String),
     /// These bytes, each piece in a frame of its own as it comes; the stream ends when the sender is dropped, and breaks
     /// off on an `Err`.
     Pieces(&'static str, mpsc::Receiver<Result<Bytes, std::io::Error>>),
@@ -138,6 +140,11 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, raw: Bytes) ->
     };
     match (shared.script)(&seen) {
         Reply::Silence => std::future::pending().await,
+        Reply::Redirect(status, to) => {
+            let mut response = respond(status, "text/plain", Body::empty());
+            response.headers_mut().insert("location", to.parse().unwrap());
+            response
+        }
         Reply::Status(status, body) => respond(status, "application/json", body.into()),
         Reply::Words(words) if seen.body["stream"] == true => {
             let words = words.split_inclusive(' ').map(|w| json!({"content": w}));

@@ -6,7 +6,9 @@ use domain::Mode;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::setup::SetupArgs;
-use crate::commands::{config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, skills::SkillsArgs};
+use crate::commands::{
+    config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs, skills::SkillsArgs,
+};
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
 #[derive(Debug, Parser)]
@@ -57,6 +59,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Let OpenClaw's agents use this host, or give its configuration back
     Openclaw(OpenclawArgs),
+    /// Let systemd run the host
+    Service(ServiceArgs),
     /// Talk to an agent through the running host
     Chat(ChatArgs),
     /// Print what a shell needs to complete this command's words
@@ -84,8 +88,8 @@ pub(crate) struct StartArgs {
     /// Run in the background; returns when the host serves
     #[arg(long)]
     pub(crate) daemon: bool,
-    /// Where a background host writes its log [default: host.log in the home folder]
-    #[arg(long, value_name = "FILE", requires = "daemon")]
+    /// Write the log to this file, not to standard error [default of a background host: host.log in the home folder]
+    #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
     /// For writing policies: modules need no `sha256`
     #[arg(long)]

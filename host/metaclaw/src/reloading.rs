@@ -15,7 +15,7 @@ use server::Access;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::{modules, wiring};
+use crate::{modules, service_manager, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -106,7 +106,9 @@ impl Reloader {
         let settled = now == self.seen;
         self.seen.clone_from(&now);
         if asked || (settled && now != self.taken) {
+            service_manager::reloading();
             self.reload();
+            service_manager::reloaded();
             self.taken = self.look();
             self.seen.clone_from(&self.taken);
         }
@@ -177,7 +179,8 @@ impl Reloader {
 
     /// Agents that would be sent where this host cannot send them.
     fn strange_upstreams(&self, config: &Config) -> Vec<String> {
-        let targets = config.agents().flat_map(|(id, agent)| agent.targets.iter().map(move |target| (id, target)));
+        let all = |agent: &AgentConfig| [&agent.targets[..], &agent.fallbacks].concat();
+        let targets = config.agents().flat_map(|(id, agent)| all(agent).into_iter().map(move |target| (id, target)));
         let missing = targets.filter(|(_, target)| !self.host.has_upstream(&target.upstream));
         missing
             .map(|(id, t)| format!("agent `{id}` uses the upstream `{}`, which needs a start of the host", t.upstream))

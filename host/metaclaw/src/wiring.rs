@@ -116,7 +116,8 @@ fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
 pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
     match &upstream.kind {
         UpstreamKind::Http { base, api_key, .. } => {
-            let settings = Settings { name: &upstream.name, base: base.as_str(), api_key: api_key.as_ref() };
+            let (name, limits) = (&upstream.name, upstream.limits);
+            let settings = Settings { name, base: base.as_str(), api_key: api_key.as_ref(), limits };
             Ok(Backend::Http(HttpUpstream::new(&settings)?))
         }
         UpstreamKind::Embedded { model } => {

@@ -5,6 +5,8 @@
 mod chat;
 mod claims;
 mod error;
+mod event_body;
+mod framing;
 mod info;
 mod listen;
 mod patience;

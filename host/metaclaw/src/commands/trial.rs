@@ -11,11 +11,10 @@ use ::config::{Config, UpstreamConfig, UpstreamKind};
 use agents::Backend;
 use bytes::Bytes;
 use domain::AgentId;
-use http_body_util::{BodyExt, Limited};
 use local_model::{ChatMessage, Engine, EngineOptions, Event, Model, Request, Sampling};
 use protocol::{Answer, ChatRequest, Splice};
 use serde_json::json;
-use upstream::{Trace, UpstreamError};
+use upstream::{Question, Reply, Trace, UpstreamError, Wanted};
 
 use crate::wiring;
 
@@ -25,8 +24,6 @@ pub(crate) use reading::Trouble;
 const QUESTION: &str = "Reply with one word: ready";
 /// How many tokens the embedded model may answer with.
 const EMBEDDED_TOKENS: usize = 8;
-/// Far more than one word takes.
-const MAX_ANSWER: usize = 1 << 20;
 
 /// An upstream that answered.
 #[derive(Debug)]
@@ -96,14 +93,14 @@ async fn over_http(upstream: &UpstreamConfig, model: &str, home: &Path) -> Resul
     };
     let body = json!({"model": model, "messages": [{"role": "user", "content": QUESTION}]}).to_string();
     let request = ChatRequest::parse(Bytes::from(body)).map_err(|e| unusable(&e))?;
-    let spliced = request.splice(&Splice { block: None, model: Some(model) });
-    let reply = client.chat(spliced, &Trace::default()).await.map_err(Failure::Upstream)?;
-    let whole = Limited::new(reply.body, MAX_ANSWER).collect().await;
-    let bytes = whole.map_err(|error| match error.downcast::<UpstreamError>() {
-        Ok(error) => Failure::Upstream(*error),
-        Err(_) => Failure::NoAnswer,
-    });
-    Answer::from_json(&bytes?.to_bytes()).map(|answer| answer.text).ok_or(Failure::NoAnswer)
+    let body = || request.splice(&Splice { block: None, model: Some(model) });
+    let wanted = Wanted { stream: false, usage: false };
+    let question = Question { body: &body, trace: &Trace::default(), wanted, note: &|_| {} };
+    match client.chat(question).await.map_err(Failure::Upstream)? {
+        Reply::Whole(bytes) => Answer::from_json(&bytes).map(|answer| answer.text).ok_or(Failure::NoAnswer),
+        // Not what was wanted, and so never given.
+        Reply::Events(_) => Err(Failure::NoAnswer),
+    }
 }
 
 async fn embedded(home: &Path, model: Option<&str>) -> Result<String, Trouble> {

@@ -61,6 +61,10 @@ pub(super) fn read(failure: &Failure, about: &About<'_>) -> Trouble {
             format!("{base} did not answer in time"),
             "try again; if it goes on, check the address, and that no firewall stands between",
         ),
+        Failure::NoAnswer | Failure::Upstream(UpstreamError::Malformed { .. }) => Trouble::new(
+            format!("{base} answered, but not as a chat API does"),
+            "llm.api_base must be the address up to and including /v1 (a page for people answers otherwise)",
+        ),
         Failure::Upstream(error) => match tls(&error.to_string(), base) {
             Some(trouble) => trouble,
             None => Trouble::new(
@@ -68,10 +72,6 @@ pub(super) fn read(failure: &Failure, about: &About<'_>) -> Trouble {
                 "check that llm.api_base is the API's own address, with http or https as it wants",
             ),
         },
-        Failure::NoAnswer => Trouble::new(
-            format!("{base} answered, but not as a chat API does"),
-            "llm.api_base must be the address up to and including /v1 (a page for people answers otherwise)",
-        ),
         Failure::Unusable(reason) => {
             Trouble::new(format!("the model {model} cannot be asked: {reason}"), "see `metaclaw config check`")
         }
