@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -47,6 +47,9 @@ pub enum Reply {
     Pieces(&'static str, mpsc::Receiver<Result<Bytes, std::io::Error>>),
 }
 
+/// What it says that it has: one model to talk to, and one for something else.
+const MODELS: &str = r#"{"object":"list","data":[{"id":"nomic-embed-text"},{"id":"test-model"}]}"#;
+
 type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
 #[derive(Clone)]
@@ -67,7 +70,10 @@ impl Upstream {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Shared { seen: seen.clone(), script: Arc::new(script) };
-        let router = Router::new().route("/v1/chat/completions", post(answer)).with_state(shared);
+        let router = Router::new()
+            .route("/v1/chat/completions", post(answer))
+            .route("/v1/models", get(async || MODELS))
+            .with_state(shared);
         let mut server = JoinSet::new();
         server.spawn(async move {
             axum::serve(socket, router.layer(axum::extract::DefaultBodyLimit::disable())).await.unwrap();
