@@ -45,6 +45,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("hyper-util", &["server"]),
     ("anyhow", &["metaclaw"]),
     ("clap", &["metaclaw"]),
+    ("inquire", &["metaclaw"]),
+    ("console", &["metaclaw"]),
     ("tracing-subscriber", &["metaclaw"]),
 ];
 

@@ -36,7 +36,7 @@ mod tests;
 
 pub use admin::AdminListen;
 pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
-pub use edit::{set, unset};
+pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};
 pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};

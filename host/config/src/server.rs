@@ -52,6 +52,8 @@ pub struct ServerConfig {
     pub max_body: ByteSize,
     /// How long answers may go on after the stop signal.
     pub shutdown_grace: Duration,
+    /// After which silence the client of a stream is told to wait on; zero: never.
+    pub keep_alive: Duration,
 }
 
 impl ServerConfig {
@@ -75,6 +77,7 @@ pub(crate) fn build(reader: &mut Reader<'_>) -> ServerConfig {
         keyed: reader.paths.keyed,
         max_body: reader.value("proxy.max_body").unwrap_or(ByteSize(0)),
         shutdown_grace: reader.value("proxy.shutdown_grace").unwrap_or_default(),
+        keep_alive: reader.value("proxy.keep_alive").unwrap_or_default(),
     };
     check_exposure(&server, reader);
     check_different(&server, reader);

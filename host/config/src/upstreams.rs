@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use domain::Secret;
+use domain::{EjectionLimits, RetryLimits, Secret, UpstreamLimits, UpstreamTimeouts};
 use url::{Host, Url};
 
 use crate::load::Reader;
@@ -24,6 +24,8 @@ pub struct UpstreamConfig {
     /// The models to ask, the preferred one first. Empty: whatever the client asks for. For the embedded model exactly
     /// one, its name: `embedded` when the file gives none.
     pub models: Vec<String>,
+    /// How patient to be with it; of no meaning for the embedded model.
+    pub limits: UpstreamLimits,
 }
 
 /// How an upstream is reached.
@@ -151,7 +153,8 @@ fn build_one(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<
 
 /// What stands for an upstream that could not be understood; the report holds the error.
 fn placeholder(name: &str) -> UpstreamConfig {
-    UpstreamConfig { name: name.to_owned(), kind: UpstreamKind::Embedded { model: None }, models: Vec::new() }
+    let kind = UpstreamKind::Embedded { model: None };
+    UpstreamConfig { name: name.to_owned(), kind, models: Vec::new(), limits: UpstreamLimits::default() }
 }
 
 fn build_http(
@@ -181,7 +184,31 @@ fn build_http(
         reader.report.warning(&base_key, reader.place(&base_key), message, "use https");
     }
     let kind = UpstreamKind::Http { base, api_key, provider: preset.provider };
-    UpstreamConfig { name: name.to_owned(), kind, models }
+    UpstreamConfig { name: name.to_owned(), kind, models, limits: limits(prefix, reader) }
+}
+
+fn limits(prefix: &str, reader: &mut Reader<'_>) -> UpstreamLimits {
+    let UpstreamLimits { timeouts, retries, ejection } = UpstreamLimits::default();
+    let mut time = |key: &str, usual| reader.value(&format!("{prefix}.{key}")).unwrap_or(usual);
+    let timeouts = UpstreamTimeouts {
+        connect: time("timeouts.connect", timeouts.connect),
+        first_byte: time("timeouts.first_byte", timeouts.first_byte),
+        idle: time("timeouts.idle", timeouts.idle),
+        total: time("timeouts.total", timeouts.total),
+    };
+    let wait = time("retries.wait", retries.wait);
+    let backoff = time("ejection.backoff", ejection.backoff);
+    let longest = time("ejection.longest", ejection.longest).max(backoff);
+    let mut count = |key: &str, usual| reader.value(&format!("{prefix}.{key}")).unwrap_or(usual);
+    UpstreamLimits {
+        timeouts,
+        retries: RetryLimits {
+            max: count("retries.max", retries.max),
+            wait,
+            budget: count("retries.budget", retries.budget),
+        },
+        ejection: EjectionLimits { failures: count("ejection.failures", ejection.failures), backoff, longest },
+    }
 }
 
 fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<'_>) -> UpstreamConfig {
@@ -202,7 +229,8 @@ fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Re
         false => Some(model),
     });
     let models = vec![model.clone().unwrap_or_else(|| EMBEDDED.to_owned())];
-    UpstreamConfig { name: name.to_owned(), kind: UpstreamKind::Embedded { model }, models }
+    let kind = UpstreamKind::Embedded { model };
+    UpstreamConfig { name: name.to_owned(), kind, models, limits: UpstreamLimits::default() }
 }
 
 /// A model's name may hold a `/`, as in `Qwen/Qwen3-8B`; a path begins or ends in its own way.

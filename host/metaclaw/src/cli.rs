@@ -3,6 +3,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
+use crate::commands::completions::{CompletionsArgs, ManArgs};
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::setup::SetupArgs;
 use crate::commands::{
     config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs,
     skills::SkillsArgs,
@@ -26,14 +29,19 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  metaclaw models fetch                    get the embedded model (no key, no GPU)
+  metaclaw setup                           from nothing to a host that answers
   metaclaw start                           serve on 127.0.0.1:30000
   metaclaw chat --agent researcher         talk to an agent of the running host
+  metaclaw doctor                          what is wrong, and what to do
   metaclaw config check                    what every agent's settings come to
   metaclaw skills list --agent researcher  which skills that agent may be given";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Set everything up: finds what is there, asks little, tries it, writes the configuration
+    Setup(SetupArgs),
+    /// Look at everything that can be wrong, and say the remedy
+    Doctor(DoctorArgs),
     /// Start the host
     Start(StartArgs),
     /// Stop the running host; turns under way finish first
@@ -58,6 +66,10 @@ pub(crate) enum Command {
     Service(ServiceArgs),
     /// Talk to an agent through the running host
     Chat(ChatArgs),
+    /// Print what a shell needs to complete this command's words
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
     /// Compile one policy module, from standard input to standard output: what a host starts for each
     #[command(hide = true)]
     CompilePolicy,

@@ -184,7 +184,8 @@ impl Reloader {
 
     /// Agents that would be sent where this host cannot send them.
     fn strange_upstreams(&self, config: &Config) -> Vec<String> {
-        let targets = config.agents().flat_map(|(id, agent)| agent.targets.iter().map(move |target| (id, target)));
+        let all = |agent: &AgentConfig| [&agent.targets[..], &agent.fallbacks].concat();
+        let targets = config.agents().flat_map(|(id, agent)| all(agent).into_iter().map(move |target| (id, target)));
         let missing = targets.filter(|(_, target)| !self.host.has_upstream(&target.upstream));
         missing
             .map(|(id, t)| format!("agent `{id}` uses the upstream `{}`, which needs a start of the host", t.upstream))

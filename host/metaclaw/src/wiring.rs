@@ -112,10 +112,12 @@ fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
     config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), backend(upstream, &config.home)?))).collect()
 }
 
-fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
+/// What answers for an upstream; a model is loaded here.
+pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
     match &upstream.kind {
         UpstreamKind::Http { base, api_key, .. } => {
-            let settings = Settings { name: &upstream.name, base: base.as_str(), api_key: api_key.as_ref() };
+            let (name, limits) = (&upstream.name, upstream.limits);
+            let settings = Settings { name, base: base.as_str(), api_key: api_key.as_ref(), limits };
             Ok(Backend::Http(HttpUpstream::new(&settings)?))
         }
         UpstreamKind::Embedded { model } => {

@@ -6,17 +6,21 @@
 
 mod answer;
 mod completion;
+mod convert;
+mod gate;
 mod message;
 mod openclaw;
 mod request;
 mod scan;
 mod splice;
 mod value;
-mod watch;
+mod verdict;
 
 pub use answer::Answer;
 pub use completion::{CompletionHead, ErrorBody, ErrorDetail, ModelList};
+pub use convert::stream_of;
+pub use gate::{EventGate, Passed};
 pub use message::{Message, Role};
 pub use request::{ChatRequest, Claims, RequestError};
 pub use splice::{Block, Splice, Spliced};
-pub use watch::{StreamEnd, StreamWatch};
+pub use verdict::{Flaw, checked};

@@ -9,6 +9,7 @@ mod chat;
 mod claims;
 mod credentials;
 mod error;
+mod event_body;
 mod framing;
 mod info;
 mod listen;

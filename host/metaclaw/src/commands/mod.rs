@@ -3,14 +3,18 @@
 mod agents;
 mod background;
 mod chat;
+pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod openclaw;
 pub(crate) mod service;
+pub(crate) mod setup;
 pub(crate) mod skills;
 mod start;
 mod status;
+mod trial;
 
 use ::config::{LoadOptions, Loaded, Paths};
 
@@ -20,6 +24,12 @@ use crate::output;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        // A package is built where there may be no home.
+        Command::Completions(args) => return completions::completions(args),
+        Command::Man(args) => return completions::man(args, cli.json),
+        _ => {}
+    }
     upstream::install_crypto();
     let paths = crate::keyring::noted(Paths::resolve(cli.home, cli.config)?);
     match cli.command {
@@ -34,6 +44,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),
+        Command::Setup(args) => setup::run(&args, &paths, cli.json),
+        Command::Doctor(args) => doctor::run(&args, &paths, cli.json),
+        Command::Completions(_) | Command::Man(_) => Ok(()),
         Command::Service(args) => service::run(&args, &paths, cli.json),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
         // The one that a host starts never gets here.

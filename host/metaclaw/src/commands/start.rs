@@ -170,6 +170,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             store,
             metrics,
             idle_timeout: config.sessions.idle_timeout,
+            keep_alive: config.server.keep_alive,
         }));
         let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys, ring);
         let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
