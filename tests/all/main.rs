@@ -1,5 +1,6 @@
 //! The whole product from outside, by subject. See `../README.md`.
 
+mod admin;
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
 mod canary;
@@ -15,12 +16,14 @@ mod grants;
 mod hostile;
 mod identity;
 mod keys;
+mod keys_command;
 mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
 mod operations;
 mod policy;
+mod private_files;
 mod readme;
 mod reload;
 mod retries;
@@ -30,4 +33,5 @@ mod setup;
 mod shutdown;
 mod skills;
 mod streaming;
+mod tenancy;
 mod wasi;

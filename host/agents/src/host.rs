@@ -50,8 +50,8 @@ pub struct Host {
 pub struct Incoming {
     /// The turn's id, which the client gets as its request id whatever happens.
     pub turn: TurnId,
-    /// The agent whose key the client showed; none when it showed the host's, or needs none.
-    pub owner: Option<AgentId>,
+    /// The agents whose key the client showed; none when it showed one for all, or needs none.
+    pub owners: Option<Arc<[AgentId]>>,
     /// Identity headers.
     pub claims: HeaderClaims,
     /// The body, already within its size limit.
@@ -81,8 +81,9 @@ impl Host {
     pub async fn turn(&self, incoming: Incoming) -> Result<Reply, TurnError> {
         let started = SystemTime::now();
         let request = Arc::new(scan(incoming.body).await?);
-        let identity = Identity::settle(incoming.owner.as_ref(), &incoming.claims, &request.claims())?;
-        let agent = self.registry.load().find(&identity.agent)?;
+        let owners = incoming.owners.as_deref();
+        let identity = Identity::settle(owners, &incoming.claims, &request.claims())?;
+        let agent = self.agent_for(owners, &identity)?;
         if self.closing.is_cancelled() {
             return Err(TurnError::Closing);
         }
@@ -167,6 +168,16 @@ impl Host {
         }
     }
 
+    /// The agent of this name. Where unlisted ones are taken for `_default`, a key of such a one does not become a key of
+    /// `_default`.
+    fn agent_for(&self, owners: Option<&[AgentId]>, identity: &Identity) -> Result<Arc<Agent>, TurnError> {
+        let agent = self.registry.load().find(&identity.agent)?;
+        match owners {
+            Some(owners) if !owners.contains(&agent.id) => Err(IdentityError::Foreign.into()),
+            _ => Ok(agent),
+        }
+    }
+
     fn session_of(&self, agent: &Agent, identity: &Identity, request: &ChatRequest) -> SessionId {
         match &identity.session {
             Some(named) => named.clone(),
@@ -239,10 +250,10 @@ impl Host {
     }
 
     /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
-    pub async fn end_session(&self, owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<bool, TurnError> {
-        let identity = Identity::settle(owner, claims, &Default::default())?;
-        let session = identity.session.ok_or(IdentityError::NoSession)?;
-        let agent = self.registry.load().find(&identity.agent)?;
+    pub async fn end_session(&self, owners: Option<&[AgentId]>, claims: &HeaderClaims) -> Result<bool, TurnError> {
+        let identity = Identity::settle(owners, claims, &Default::default())?;
+        let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
+        let agent = self.agent_for(owners, &identity)?;
         self.sessions.forget(&agent.id, &session);
         let ended = self.recorder.end_session(agent.id.clone(), session).await;
         ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))

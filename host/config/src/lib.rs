@@ -13,6 +13,7 @@
 //!
 //! This is the only crate that reads the environment and the config file.
 
+mod admin;
 mod agents;
 mod edit;
 mod error;
@@ -33,6 +34,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use admin::AdminListen;
 pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;

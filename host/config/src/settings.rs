@@ -255,11 +255,6 @@ impl Settings {
         self.found.contains_key(path) || self.broken.contains(path)
     }
 
-    /// Whether some secret stands in the file itself.
-    pub(crate) fn holds_literal_secret(&self) -> bool {
-        self.found.values().any(|found| matches!(found.setting, Setting::Secret(SecretRef::Literal(_))))
-    }
-
     /// What holds for an agent: its own word, else `_default`'s, else the top level's.
     pub(crate) fn inherited(&self, agent: &AgentId, rest: &str) -> Option<(String, &Found)> {
         let own = format!("agents.{agent}.{rest}");

@@ -7,7 +7,8 @@ use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::setup::SetupArgs;
 use crate::commands::{
-    config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs, skills::SkillsArgs,
+    config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs,
+    skills::SkillsArgs,
 };
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Reload(HostArgs),
     /// List, add, show or remove agents
     Agents(AgentsArgs),
+    /// Make, list, revoke or rotate the keys that clients show
+    Keys(KeysArgs),
     /// List, show, add or check skills
     Skills(SkillsArgs),
     /// Get and list models that run in this process
@@ -125,6 +128,9 @@ pub(crate) struct HostArgs {
     /// Only a host on this port
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// A key for administration, for a host whose `admin.listen` is an address
+    #[arg(long, value_name = "KEY", env = "METACLAW_ADMIN_KEY", hide_env_values = true)]
+    pub(crate) admin_key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +180,9 @@ pub(crate) struct ChatArgs {
     /// Only a host on this port
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// A key of that agent, if the host wants one and the configuration has none
+    #[arg(long, env = "METACLAW_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
     /// Say this, print the answer, and end
     pub(crate) message: Option<String>,
 }

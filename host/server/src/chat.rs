@@ -52,7 +52,7 @@ async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>
     let body = body.map_err(|_| HttpError::SlowBody)??;
     let reply = app
         .host
-        .turn(Incoming { turn, owner: caller.agent().cloned(), claims, body, received: Instant::now(), trace })
+        .turn(Incoming { turn, owners: caller.agents().cloned(), claims, body, received: Instant::now(), trace })
         .await?;
     Ok(answer(reply))
 }

@@ -8,6 +8,8 @@ use protocol::{ErrorBody, ErrorDetail, Flaw};
 use upstream::UpstreamError;
 use uuid::Uuid;
 
+use crate::access::Refused;
+
 /// The request's id, in every answer.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -16,10 +18,14 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) enum HttpError {
     #[error(transparent)]
     Turn(#[from] TurnError),
-    #[error("this host wants an API key: send it as `Authorization: Bearer …`")]
-    Unauthorized,
+    #[error(transparent)]
+    Unauthorized(#[from] Refused),
     #[error("this host has no key and serves its own machine only: a request from another site or name is refused")]
     Foreign,
+    #[error("administration takes no request of a web page, nor one under another name than this machine's")]
+    ForeignAdmin,
+    #[error("the host is stopping")]
+    Stopping,
     #[error("the body is larger than {0} bytes, which is the most this host takes")]
     TooLarge(usize),
     #[error("the body did not arrive: {0}")]
@@ -56,8 +62,11 @@ impl HttpError {
     fn shape(&self) -> Shape {
         match self {
             HttpError::Turn(error) => turn_shape(error),
-            HttpError::Unauthorized => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
-            HttpError::Foreign => (StatusCode::FORBIDDEN, "authentication_error", "foreign_origin"),
+            HttpError::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
+            HttpError::Foreign | HttpError::ForeignAdmin => {
+                (StatusCode::FORBIDDEN, "authentication_error", "foreign_origin")
+            }
+            HttpError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
             HttpError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large"),
             HttpError::Body(_) => (StatusCode::BAD_REQUEST, INVALID, "body_incomplete"),
             HttpError::SlowBody => (StatusCode::REQUEST_TIMEOUT, INVALID, "body_timeout"),

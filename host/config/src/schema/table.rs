@@ -98,13 +98,15 @@ pub(crate) const KEYS: &[Key] = &[
     later("openrouter.fallback_models", Text, "", &[], ALWAYS, "further models, comma-separated"),
     later("openrouter.data_policy", Choice(&["allow", "deny"]), "", &["allow"], ALWAYS, "who may collect data"),
 
-    key("proxy.host", Host, "127.0.0.1", "the address to listen on; anything but loopback needs proxy.api_key"),
+    key("proxy.host", Host, "127.0.0.1", "the address to listen on; anything but loopback needs keys"),
     key("proxy.port", Integer(0, 65_535), "30000", "the port to listen on; 0 takes a free one"),
     key("proxy.api_key", Secret, "", "what clients must send as their bearer token"),
     key("proxy.max_body", Size(KIB, GIB), "64MiB", "the largest request body"),
     key("proxy.shutdown_grace", Time(0, 10 * MINUTE), "30s", "how long answers may go on after the stop signal"),
     key("proxy.keep_alive", Time(0, DAY), "15s",
         "after such a silence the client of a stream is told to wait on (a comment; up to twice this); 0: never"),
+
+    key("admin.listen", Text, "", "where operators reach the host: unix:PATH (run/admin.sock in MetaClaw's folder by default), a loopback address, or none"),
 
     key("log.max_size", Size(64 * KIB, GIB), "16MiB", "a log file that is larger is put aside"),
     key("log.keep", Integer(1, 100), "5", "how many old log files are kept"),

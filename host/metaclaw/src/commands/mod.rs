@@ -6,6 +6,7 @@ mod chat;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod doctor;
+pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod openclaw;
 pub(crate) mod service;
@@ -30,7 +31,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         _ => {}
     }
     upstream::install_crypto();
-    let paths = Paths::resolve(cli.home, cli.config)?;
+    let paths = crate::keyring::noted(Paths::resolve(cli.home, cli.config)?);
     match cli.command {
         Command::Start(args) if args.daemon => background::start(&args, &paths, cli.json),
         Command::Start(args) => start::in_foreground(&args, &paths, cli.json),
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reload(args) => status::reload(&args, &paths, cli.json),
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
+        Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
