@@ -13,6 +13,7 @@ use upstream::{Events, HttpUpstream, Question, Trace, UpstreamError, Wanted};
 use crate::embedded::{Embedded, EmbeddedBody, EmbeddedError};
 
 /// A configured upstream.
+#[expect(clippy::large_enum_variant, reason = "there are as many as the configuration names")]
 pub enum Backend {
     /// A provider.
     Http(HttpUpstream),
@@ -75,7 +76,7 @@ impl Backend {
                 let wanted = Wanted { stream: ask.request.stream(), usage: ask.request.include_usage() };
                 let body = match http.chat(Question { body: &body, trace: &ask.trace, wanted, note }).await? {
                     upstream::Reply::Whole(bytes) => BackendBody::Whole(Some(bytes)),
-                    upstream::Reply::Events(events) => BackendBody::Events(Box::new(events)),
+                    upstream::Reply::Events(events) => BackendBody::Events(events),
                 };
                 Ok(Answering { body, tokens: Arc::default() })
             }
