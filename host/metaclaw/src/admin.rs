@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::cli::HostArgs;
 use crate::output;
 use crate::running::Running;
 
@@ -21,21 +20,29 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// None when the host has no admin listener, or one that wants a key and there is none.
-    pub(crate) fn of(running: &Running, args: &HostArgs) -> anyhow::Result<Option<Admin>> {
+    pub(crate) fn of(running: &Running, key: Option<&str>) -> anyhow::Result<Option<Admin>> {
         let client = reqwest::Client::builder().no_proxy();
         let Some(place) = &running.admin else { return Ok(None) };
         let (client, base, key) = match place.strip_prefix("unix:") {
             Some(path) => (client.unix_socket(path), "http://localhost".to_owned(), None),
-            None => match &args.admin_key {
-                Some(key) => (client, format!("http://{place}"), Some(key.clone())),
+            None => match key {
+                Some(key) => (client, format!("http://{place}"), Some(key.to_owned())),
                 None => return Ok(None),
             },
         };
         Ok(Some(Admin { client: client.build()?, base, key }))
     }
 
+    /// How the host is: as its admin listener tells it, else only whether it is ready.
+    pub(crate) async fn state_of(running: &Running, key: Option<&str>) -> anyhow::Result<Value> {
+        match Admin::of(running, key)? {
+            Some(admin) => admin.status().await,
+            None => running.ready().await,
+        }
+    }
+
     /// `GET /admin/status`
-    pub(crate) async fn status(&self) -> anyhow::Result<Value> {
+    async fn status(&self) -> anyhow::Result<Value> {
         self.send(self.client.get(format!("{}/admin/status", self.base)), SHORT).await
     }
 

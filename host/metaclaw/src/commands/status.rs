@@ -19,12 +19,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// `metaclaw status`
 pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    let ready = super::runtime()?.block_on(async {
-        match Admin::of(&running, args)? {
-            Some(admin) => admin.status().await,
-            None => running.ready().await,
-        }
-    })?;
+    let ready = super::runtime()?.block_on(Admin::state_of(&running, args.admin_key.as_deref()))?;
     if json {
         output::json(&json!({"running": running, "state": ready}));
         return Ok(());
@@ -49,7 +44,7 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
 /// `metaclaw reload`
 pub(crate) fn reload(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    let Some(admin) = Admin::of(&running, args)? else {
+    let Some(admin) = Admin::of(&running, args.admin_key.as_deref())? else {
         send(&running, Signal::HUP)?;
         output::line("told the host to read its configuration anew; its log says what comes of it");
         return Ok(());
@@ -86,7 +81,7 @@ fn pause() {
 /// `metaclaw stop`
 pub(crate) fn stop(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    let asked = match Admin::of(&running, args)? {
+    let asked = match Admin::of(&running, args.admin_key.as_deref())? {
         Some(admin) => super::runtime()?.block_on(admin.stop()).is_ok(),
         None => false,
     };

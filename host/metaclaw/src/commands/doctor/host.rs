@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use super::Patient;
 use super::finding::{Finding, Level};
 use super::processes;
+use crate::admin::Admin;
 use crate::running::Running;
 
 const HOST: &str = "host";
@@ -47,7 +48,7 @@ async fn health(running: &Running) -> Vec<Finding> {
         let what = format!("the host at {address} (process {}) runs a program that was replaced since", running.pid);
         findings.push(Finding::warning(HOST, what, restart));
     }
-    let state = match running.ready().await {
+    let state = match Admin::state_of(running, None).await {
         Ok(state) => state,
         Err(error) => {
             let what = format!("the host (process {}) does not answer at {address}: {error:#}", running.pid);
@@ -62,6 +63,9 @@ async fn health(running: &Running) -> Vec<Finding> {
     findings.extend(
         texts("problems").into_iter().map(|what| Finding::failure(HOST, what, "`metaclaw status`, and its log")),
     );
+    if state["ready"] == false && texts("problems").is_empty() {
+        findings.push(Finding::failure(HOST, "the host is not ready", "see its log"));
+    }
     let mend = "mend the configuration (`metaclaw config check`); the host takes it over by itself";
     findings.extend(
         texts("reload_problems")
