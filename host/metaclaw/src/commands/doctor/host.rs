@@ -7,6 +7,8 @@ use std::os::unix::fs::MetadataExt;
 use super::Patient;
 use super::finding::{Finding, Level};
 use super::processes;
+use crate::admin::Admin;
+use crate::cli::HostArgs;
 use crate::running::Running;
 
 const HOST: &str = "host";
@@ -47,7 +49,7 @@ async fn health(running: &Running) -> Vec<Finding> {
         let what = format!("the host at {address} (process {}) runs a program that was replaced since", running.pid);
         findings.push(Finding::warning(HOST, what, restart));
     }
-    let state = match running.ready().await {
+    let state = match state(running).await {
         Ok(state) => state,
         Err(error) => {
             let what = format!("the host (process {}) does not answer at {address}: {error:#}", running.pid);
@@ -72,6 +74,14 @@ async fn health(running: &Running) -> Vec<Finding> {
         findings.push(Finding::fine(HOST, format!("running at {address} (process {}), and well", running.pid)));
     }
     findings
+}
+
+/// What the host says of itself: to its operator where it has a listener for that, else what it says to everybody.
+async fn state(running: &Running) -> anyhow::Result<serde_json::Value> {
+    match Admin::of(running, &HostArgs { port: None, admin_key: None })? {
+        Some(admin) => admin.status().await,
+        None => running.ready().await,
+    }
 }
 
 /// Binding is what `start` does; the port is free again at once.
