@@ -290,7 +290,7 @@ async fn openclaw_is_connected_when_that_is_wanted() {
 
 /// Runs `metaclaw setup` on a terminal: waits for each text, presses its keys. Gives the exit code and all that was shown.
 fn on_a_terminal(home: &Home, environment: &[(&str, &str)], words: &[&str], steps: &[(&str, &str)]) -> (i64, String) {
-    let path = std::env::var("PATH").unwrap();
+    let path = std::env::var_os("PATH").unwrap().into_string().unwrap();
     let folder = home.path().to_str().unwrap();
     let mut variables = json!({"PATH": path, "HOME": folder, "TERM": "xterm-256color", PROBES: ""});
     environment.iter().for_each(|(name, value)| variables[name] = json!(value));

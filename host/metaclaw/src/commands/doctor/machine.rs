@@ -76,7 +76,6 @@ fn clock(now: SystemTime) -> Finding {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "these variables are looked at in order to say that they are not used")]
 fn proxies() -> Option<Finding> {
     let set: Vec<&str> =
         PROXIES.iter().copied().filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())).collect();

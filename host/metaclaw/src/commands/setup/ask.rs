@@ -194,7 +194,7 @@ fn upstream(
                 Some(server) => server.models.clone(),
                 None => runtime.block_on(find::models_of(&address, key.resolve(paths).as_ref())).unwrap_or_default(),
             };
-            ask!(model(&provider, models))
+            ask!(model(&provider, &models))
         }
     };
     Ok(Some(Upstream { provider, base, model, key }))
@@ -234,14 +234,14 @@ fn key(provider: &str) -> anyhow::Result<Option<Key>> {
     }
 }
 
-fn model(provider: &str, models: Vec<String>) -> InquireResult<String> {
+fn model(provider: &str, models: &[String]) -> InquireResult<String> {
     let usual = known::by_name(provider).map(|known| known.model).unwrap_or_default();
     if models.is_empty() {
         let question = Text::new("Which model?");
         return if usual.is_empty() { question } else { question.with_default(usual) }.prompt();
     }
     let at = |wanted: &str| models.iter().position(|model| model == wanted);
-    let start = at(usual).or_else(|| at(known::chat_model(&models)?)).unwrap_or(0);
+    let start = at(usual).or_else(|| at(known::chat_model(models)?)).unwrap_or(0);
     let items = models.iter().map(|model| Item::new(model.clone(), model, "")).collect();
     select("Which model?", items, start)
 }

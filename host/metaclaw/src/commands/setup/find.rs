@@ -139,7 +139,6 @@ pub(super) fn address(provider: &str, paths: &Paths) -> Option<String> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "setup looks which variables there are; their values stay there")]
 fn keys(paths: &Paths) -> Vec<(&'static Known, &'static str)> {
     let set = |name: &&&'static str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let found = known::PROVIDERS.iter().filter_map(|known| Some((known, *known.variables.iter().find(set)?)));
