@@ -3,10 +3,12 @@
 use std::sync::{Arc, OnceLock};
 
 use domain::TokenTrace;
-use protocol::{Block, ChatRequest, Splice};
-use upstream::{ContentKind, HttpUpstream, Trace, UpstreamBody, UpstreamError};
+use protocol::{Block, ChatRequest, Lifting, Splice};
+use upstream::{ContentKind, Credential, HttpUpstream, Trace, UpstreamBody, UpstreamError};
+use uuid::Uuid;
 
 use crate::embedded::{Embedded, EmbeddedBody, EmbeddedError};
+use crate::lifted::Lifted;
 
 /// A configured upstream.
 pub enum Backend {
@@ -25,6 +27,8 @@ pub(crate) struct Ask {
     /// Names the conversation, for the embedded model's prompt cache.
     pub(crate) conversation: String,
     pub(crate) trace: Trace,
+    /// What the client itself logs in with.
+    pub(crate) credential: Credential,
 }
 
 /// An answer that has begun.
@@ -40,6 +44,8 @@ pub(crate) struct Answering {
 pub(crate) enum BackendBody {
     /// From a provider.
     Http(UpstreamBody),
+    /// From a provider whose answers are lifted.
+    Lifted(Box<Lifted>),
     /// From the model in this process.
     Embedded(EmbeddedBody),
     /// Made by the host.
@@ -62,9 +68,14 @@ impl Backend {
         match self {
             Backend::Http(http) => {
                 let model = (!ask.model.is_empty()).then_some(ask.model.as_str());
-                let body = ask.request.splice(&Splice { block: ask.block.as_deref(), model });
-                let reply = http.chat(body, &ask.trace).await?;
-                let body = BackendBody::Http(reply.body);
+                let quirks = http.quirks();
+                let body = ask.request.splice(&Splice { block: ask.block.as_deref(), model, quirks: Some(quirks) });
+                let reply = http.chat(body, &ask.trace, &ask.credential).await?;
+                let mut body = BackendBody::Http(reply.body);
+                if !quirks.lifts.is_none() {
+                    let ids = Uuid::new_v4().simple().to_string();
+                    body = Lifted::new(body, reply.kind, Lifting::new(&quirks.lifts, &ask.request, ids)).into();
+                }
                 Ok(Answering { kind: reply.kind, content_type: reply.content_type, body, tokens: Arc::default() })
             }
             Backend::Embedded(model) => Ok(model.ask(ask).await?),

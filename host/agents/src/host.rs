@@ -10,7 +10,7 @@ use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
-use upstream::{ContentKind, Trace};
+use upstream::{ContentKind, Credential, Trace};
 use uuid::Uuid;
 
 use crate::backend::{Answering, Ask, Backend, BackendBody};
@@ -59,6 +59,8 @@ pub struct Incoming {
     pub received: Instant,
     /// Trace headers, passed on.
     pub trace: Trace,
+    /// What the client itself logs in with, for upstreams that are asked with it.
+    pub credential: Credential,
 }
 
 /// How many idle sessions are looked up at once.
@@ -138,6 +140,7 @@ impl Host {
             model: target.model.to_string(),
             conversation: format!("{}/{}", agent.id, begun.session),
             trace: incoming.trace,
+            credential: incoming.credential,
         };
         let mut turn = OpenTurn::new(place, begun, incoming.received);
         match self.ask(&agent, &target.upstream, ask).await {

@@ -221,10 +221,11 @@ impl Drop for ReplyBody {
 
 impl BackendBody {
     /// The next bytes; trailers are skipped.
-    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BackendError>>> {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BackendError>>> {
         loop {
             let frame = match self {
                 BackendBody::Own(bytes) => return Poll::Ready(bytes.take().map(Ok)),
+                BackendBody::Lifted(body) => return body.poll_data(cx),
                 BackendBody::Embedded(body) => {
                     return body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from)));
                 }
@@ -245,7 +246,7 @@ impl BackendBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             BackendBody::Http(body) => body.size_hint(),
-            BackendBody::Embedded(_) => SizeHint::default(),
+            BackendBody::Lifted(_) | BackendBody::Embedded(_) => SizeHint::default(),
             BackendBody::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
         }
     }

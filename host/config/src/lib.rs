@@ -14,6 +14,7 @@
 //! This is the only crate that reads the environment and the config file.
 
 mod agents;
+mod credential;
 mod edit;
 mod error;
 mod listing;
@@ -41,7 +42,7 @@ pub use load::{Config, LoadOptions, Loaded, SessionsConfig, UnknownAgents, Unkno
 pub use overview::{AgentOverview, Overview, UpstreamOverview};
 pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};
-pub use providers::Provider;
+pub use providers::{Auth, Preset, Window, presets};
 pub use schema::{KeyInfo, keys};
 pub use server::ServerConfig;
 pub use settings::Settings;

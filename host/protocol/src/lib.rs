@@ -6,8 +6,10 @@
 
 mod answer;
 mod completion;
+mod lift;
 mod message;
 mod openclaw;
+mod quirks;
 mod request;
 mod scan;
 mod splice;
@@ -16,7 +18,9 @@ mod watch;
 
 pub use answer::Answer;
 pub use completion::{CompletionHead, ErrorBody, ErrorDetail, ModelList};
+pub use lift::{Lifting, StreamLifter};
 pub use message::{Message, Role};
+pub use quirks::{Lifts, Quirks, Refused};
 pub use request::{ChatRequest, Claims, RequestError};
 pub use splice::{Block, Splice, Spliced};
 pub use watch::{StreamEnd, StreamWatch};

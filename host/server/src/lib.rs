@@ -5,6 +5,7 @@
 mod chat;
 mod claims;
 mod error;
+mod forward;
 mod info;
 mod listen;
 mod patience;

@@ -1,13 +1,14 @@
 use std::time::Duration;
 
 use domain::Secret;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt, Limited};
-use protocol::Spliced;
+use protocol::{Quirks, Spliced};
 use reqwest::{Client, Request, Url};
 
 use crate::body::{Pieces, SILENCE, UpstreamBody};
+use crate::credential::{self, Credential};
 use crate::error::{BuildError, UpstreamError, root_cause};
 
 /// How long a connection may take to open.
@@ -29,6 +30,12 @@ pub struct Settings<'a> {
     pub base: &'a str,
     /// The provider's key.
     pub api_key: Option<&'a Secret>,
+    /// The header that carries the key: in `authorization` it is a bearer token, in any other it stands alone.
+    pub key_header: &'a str,
+    /// Whether the client's own credential goes there, and no key.
+    pub forward: bool,
+    /// Where its wire format departs from OpenAI's.
+    pub quirks: &'static Quirks,
 }
 
 /// One provider: an address and the credential that goes there and nowhere else.
@@ -38,9 +45,11 @@ pub struct HttpUpstream {
     client: Client,
     chat: Url,
     headers: HeaderMap,
+    forward: bool,
+    quirks: &'static Quirks,
 }
 
-/// The W3C trace headers of the client, the only ones of its headers that go up.
+/// The W3C trace headers of the client: beside a [`Credential`], the only ones of its headers that go up.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// `traceparent`
@@ -89,10 +98,9 @@ impl HttpUpstream {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         if let Some(key) = settings.api_key {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-                .map_err(|_| BuildError::Key { name: name() })?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            let (header, value) = credential::of_key(settings.key_header, key.expose())
+                .ok_or_else(|| BuildError::Key { name: name() })?;
+            headers.insert(header, value);
         }
         install_crypto();
         let client = Client::builder()
@@ -104,14 +112,25 @@ impl HttpUpstream {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build()
             .map_err(|source| BuildError::Client { name: name(), source })?;
-        Ok(HttpUpstream { name: name(), client, chat, headers })
+        let (forward, quirks) = (settings.forward, settings.quirks);
+        Ok(HttpUpstream { name: name(), client, chat, headers, forward, quirks })
+    }
+
+    /// Where its wire format departs from OpenAI's.
+    pub fn quirks(&self) -> &'static Quirks {
+        self.quirks
     }
 
     /// Sends a chat request and waits for the head of the answer. Dropping the returned body closes the connection, which
     /// is how a provider learns that nobody listens any more.
-    pub async fn chat(&self, body: Spliced, trace: &Trace) -> Result<Reply, UpstreamError> {
+    ///
+    /// The client's credential goes up only where config says so.
+    pub async fn chat(&self, body: Spliced, trace: &Trace, client: &Credential) -> Result<Reply, UpstreamError> {
         let mut request = Request::new(Method::POST, self.chat.clone());
         request.headers_mut().clone_from(&self.headers);
+        if self.forward && !client.show(request.headers_mut()) {
+            return Err(UpstreamError::NoCredential { name: self.name.clone() });
+        }
         for (name, value) in [("traceparent", &trace.parent), ("tracestate", &trace.state)] {
             if let Some(value) = value {
                 request.headers_mut().insert(name, value.clone());
@@ -129,6 +148,9 @@ impl HttpUpstream {
             let retry_after = head.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
             let body = tokio::time::timeout(ERROR_TIME, Limited::new(body, MAX_ERROR_BODY).collect()).await;
             let body = body.ok().and_then(Result::ok).map(|b| b.to_bytes()).unwrap_or_default();
+            if self.forward && matches!(status.as_u16(), 401..=403) {
+                return Err(UpstreamError::RefusedClient { name: self.name.clone(), status: status.as_u16(), body });
+            }
             return Err(UpstreamError::Rejected {
                 name: self.name.clone(),
                 status: status.as_u16(),

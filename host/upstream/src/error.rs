@@ -57,6 +57,25 @@ pub enum UpstreamError {
         /// `Retry-After` as it came.
         retry_after: Option<String>,
     },
+    /// It is to be asked with the client's own credential, and the client sent none.
+    #[error(
+        "upstream `{name}` is asked with the client's own credential, and none came: send it in `Authorization`, and this host's \
+         key, if it wants one, in `x-metaclaw-key`"
+    )]
+    NoCredential {
+        /// The upstream's name.
+        name: String,
+    },
+    /// The upstream does not take the client's own credential.
+    #[error("upstream `{name}` does not take the client's own credential: it answered with status {status}")]
+    RefusedClient {
+        /// The upstream's name.
+        name: String,
+        /// 401, 402 or 403.
+        status: u16,
+        /// Its body, at most 64 KiB of it.
+        body: Bytes,
+    },
     /// The answer broke off or was no HTTP.
     #[error("upstream `{name}` broke off: {reason}")]
     Broken {

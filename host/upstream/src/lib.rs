@@ -6,8 +6,10 @@
 
 mod body;
 mod client;
+mod credential;
 mod error;
 
 pub use body::{Pieces, UpstreamBody};
 pub use client::{ContentKind, HttpUpstream, Reply, Settings, Trace, install_crypto};
+pub use credential::Credential;
 pub use error::{BuildError, UpstreamError};
