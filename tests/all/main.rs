@@ -2,8 +2,10 @@
 
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
+mod canary;
 mod chat;
 mod cli;
+mod edge;
 mod embedded;
 mod forward;
 mod grants;
@@ -14,6 +16,7 @@ mod layering;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;
+mod operations;
 mod policy;
 mod providers;
 mod readme;

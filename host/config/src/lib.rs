@@ -38,7 +38,7 @@ pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, Sk
 pub use edit::{set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};
-pub use load::{Config, LoadOptions, Loaded, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};
+pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};
 pub use overview::{AgentOverview, Overview, UpstreamOverview};
 pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{AgentId, Mode};
+use domain::{AgentId, ByteSize, Mode};
 
 use crate::agents::{self, AgentConfig, Agents};
 use crate::paths::{Environment, Paths, process_environment};
@@ -53,6 +53,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// When sessions end.
     pub sessions: SessionsConfig,
+    /// How much is kept of a log that goes to a file.
+    pub log: LogConfig,
     /// The skill library, absolute. It need not exist yet.
     pub skills_dir: PathBuf,
     /// What happens to agents that are not listed.
@@ -65,6 +67,15 @@ pub struct Config {
 pub struct SessionsConfig {
     /// A session without a turn for so long has ended.
     pub idle_timeout: Duration,
+}
+
+/// How much is kept of a log that goes to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A file that is larger is put aside.
+    pub max_size: ByteSize,
+    /// How many old files are kept. At least 1.
+    pub keep: u32,
 }
 
 /// What happens to agents that are not listed.
@@ -180,6 +191,10 @@ fn build(
         home: paths.home.clone(),
         server,
         sessions: SessionsConfig { idle_timeout: reader.value("sessions.idle_timeout").unwrap_or_default() },
+        log: LogConfig {
+            max_size: reader.value("log.max_size").unwrap_or(ByteSize(16 << 20)),
+            keep: reader.value("log.keep").unwrap_or(5),
+        },
         skills_dir: reader.path("skills.dir").unwrap_or_else(|| paths.home.join("skills")),
         unknown: UnknownAgents {
             rule: match reader.value::<String>("agents_unknown").as_deref() {

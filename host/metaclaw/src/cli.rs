@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
-use crate::commands::{config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, skills::SkillsArgs};
+use crate::commands::{
+    config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs, skills::SkillsArgs,
+};
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
 #[derive(Debug, Parser)]
@@ -49,6 +51,8 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Let OpenClaw's agents use this host, or give its configuration back
     Openclaw(OpenclawArgs),
+    /// Let systemd run the host
+    Service(ServiceArgs),
     /// Talk to an agent through the running host
     Chat(ChatArgs),
     /// Compile one policy module, from standard input to standard output: what a host starts for each
@@ -72,8 +76,8 @@ pub(crate) struct StartArgs {
     /// Run in the background; returns when the host serves
     #[arg(long)]
     pub(crate) daemon: bool,
-    /// Where a background host writes its log [default: host.log in the home folder]
-    #[arg(long, value_name = "FILE", requires = "daemon")]
+    /// Write the log to this file, not to standard error [default of a background host: host.log in the home folder]
+    #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
     /// For writing policies: modules need no `sha256`
     #[arg(long)]

@@ -2,16 +2,23 @@ use std::process::ExitCode;
 
 use crate::output;
 
+/// When the configuration is wrong.
+pub(crate) const CONFIG: u8 = 64;
+/// When no host is running.
+const UNAVAILABLE: u8 = 69;
+/// When another process has the state directory.
+pub(crate) const LOCKED: u8 = 75;
+
 /// A failure that has a number of its own, from `sysexits.h`; every other failure is 1.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Exit {
-    /// 64: the configuration is wrong. The report has been printed.
+    /// The configuration is wrong. The report has been printed.
     #[error("the configuration cannot be used")]
     Config,
-    /// 69: no host is running.
+    /// No host is running.
     #[error("{0}")]
     Unavailable(String),
-    /// 75: another process has the state directory.
+    /// Another process has the state directory.
     #[error("{0}")]
     Locked(String),
 }
@@ -23,9 +30,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         output::note(format_args!("metaclaw: {error:#}"));
     }
     ExitCode::from(match known {
-        Some(Exit::Config) => 64,
-        Some(Exit::Unavailable(_)) => 69,
-        Some(Exit::Locked(_)) => 75,
+        Some(Exit::Config) => CONFIG,
+        Some(Exit::Unavailable(_)) => UNAVAILABLE,
+        Some(Exit::Locked(_)) => LOCKED,
         None => 1,
     })
 }

@@ -3,10 +3,12 @@
 mod cli;
 mod commands;
 mod exit;
+mod logging;
 mod modules;
 mod output;
 mod reloading;
 mod running;
+mod service_manager;
 mod wiring;
 
 use std::process::ExitCode;

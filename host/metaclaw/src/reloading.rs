@@ -15,7 +15,7 @@ use server::Access;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use crate::{modules, wiring};
+use crate::{modules, service_manager, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -106,7 +106,9 @@ impl Reloader {
         let settled = now == self.seen;
         self.seen.clone_from(&now);
         if asked || (settled && now != self.taken) {
+            service_manager::reloading();
             self.reload();
+            service_manager::reloaded();
             self.taken = self.look();
             self.seen.clone_from(&self.taken);
         }

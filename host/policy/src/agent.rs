@@ -3,16 +3,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{DecisionSource, Digest, Fallback, Verdict};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::breaker::Breaker;
-use crate::call::{CallLimits, Filter, Hook, Live, Places, Route, Select};
+use crate::call::{CallLimits, Filter, Hook, Live, Route, Select};
 use crate::decision::{Decided, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::{Engine, Machine};
 use crate::lane::Pace;
 use crate::module::Module;
 use crate::parts::{AgentPolicyParts, HookModules};
+use crate::places::{Door, Places};
 use crate::source::{CatalogSource, SampleSource, TurnSource};
 use crate::state::Subject;
 use crate::warm::Warm;
@@ -350,26 +351,9 @@ impl AgentPolicy {
 
     /// Waits for a place among the agent's own, if it is to be counted there, and for one among everybody's.
     async fn admit(&self, of_agent: Option<&Arc<Semaphore>>, patience: Duration) -> Result<Places, Failure> {
-        let wait = async {
-            let of_agent = match of_agent {
-                Some(places) => Some(place(places).await?),
-                None => None,
-            };
-            let machine = &self.0.machine;
-            let of_slow = match of_agent.is_some() && self.0.pace.is_slow() {
-                true => Some(place(&machine.slow_places).await?),
-                false => None,
-            };
-            Some(Places { _of_engine: place(&machine.places).await?, _of_agent: of_agent, _of_slow: of_slow })
-        };
-        timeout(patience, wait).await.ok().flatten().ok_or_else(|| {
-            Failure::new(FailureClass::Queue, "too many turns are waiting for a place in this agent's policy")
-        })
+        let is_slow = of_agent.is_some() && self.0.pace.is_slow();
+        Door { of_agent, machine: &self.0.machine, is_slow }.enter(patience).await
     }
-}
-
-async fn place(places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-    places.clone().acquire_owned().await.ok()
 }
 
 impl fmt::Debug for AgentPolicy {

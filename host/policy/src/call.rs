@@ -14,6 +14,7 @@ use crate::decision::{DENIED, Failure, FailureClass, RouteDecision, Selection};
 use crate::engine::Machine;
 use crate::lane::Pace;
 use crate::module::Module;
+use crate::places::Places;
 use crate::source::{CatalogSource, KvChanges};
 use crate::state::{CpuMeter, Footprint, LogBudget, MAX_PASSED, MemoryLimit, State, Stopped, Subject};
 use crate::ticker::Running;
@@ -58,13 +59,6 @@ pub(crate) struct Live {
     places: Option<Places>,
     /// From its first turn's end on, if it is one of those that stay.
     warm_place: Option<OwnedSemaphorePermit>,
-}
-
-/// Permits that a live instance holds.
-pub(crate) struct Places {
-    pub(crate) _of_engine: OwnedSemaphorePermit,
-    pub(crate) _of_agent: Option<OwnedSemaphorePermit>,
-    pub(crate) _of_slow: Option<OwnedSemaphorePermit>,
 }
 
 /// A hook: how a module is asked, and how its answer is checked.

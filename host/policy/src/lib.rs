@@ -23,6 +23,7 @@ mod inspect;
 mod lane;
 mod module;
 mod parts;
+mod places;
 mod source;
 mod state;
 mod storage;

@@ -30,6 +30,8 @@ pub(crate) enum HttpError {
         "the header `{0}` stands more than once, or differs from its X-ClawRouter- form, or is not text: send it once, as UTF-8"
     )]
     Header(&'static str),
+    #[error("the request is not clear about its {0}: it and the connection end here")]
+    Ambiguous(&'static str),
     #[error("there is nothing at this path: see GET /v1/models and POST /v1/chat/completions")]
     NotFound,
     #[error("this path does not take that method")]
@@ -61,6 +63,7 @@ impl HttpError {
             HttpError::Body(_) => (StatusCode::BAD_REQUEST, INVALID, "body_incomplete"),
             HttpError::SlowBody => (StatusCode::REQUEST_TIMEOUT, INVALID, "body_timeout"),
             HttpError::Header(_) => (StatusCode::BAD_REQUEST, INVALID, "ambiguous_header"),
+            HttpError::Ambiguous(_) => (StatusCode::BAD_REQUEST, INVALID, "ambiguous_request"),
             HttpError::NotFound => (StatusCode::NOT_FOUND, INVALID, "not_found"),
             HttpError::Method => (StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
             HttpError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),

@@ -50,7 +50,9 @@ mod tests {
             (false, &[(own, "ours")], Some(vec![])),
         ] {
             let mut headers = HeaderMap::new();
-            pairs.iter().for_each(|(name, value)| drop(headers.append(*name, HeaderValue::from_static(value))));
+            for (name, value) in pairs {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
             let wanted = want.map(|pairs: Vec<(&str, &'static str)>| {
                 let value = |name: &str| {
                     pairs.iter().find(|(n, _)| *n == name).map(|(_, value)| HeaderValue::from_static(value))

@@ -6,6 +6,7 @@ mod chat;
 mod claims;
 mod error;
 mod forward;
+mod framing;
 mod info;
 mod listen;
 mod patience;

@@ -7,13 +7,13 @@ use axum::Router;
 use axum::routing::{get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::HttpError;
+use crate::framing::Unambiguous;
 use crate::patience::Patient;
 use crate::state::App;
 use crate::{chat, info, sessions};
@@ -89,7 +89,7 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace:
     while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener.socket, &places)).await {
         // A stalled small write is worth 40 ms to every stream: see facts/gateways.md.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        let service = Unambiguous::new(router.clone());
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)

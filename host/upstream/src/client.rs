@@ -1,9 +1,11 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::Secret;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::{BodyExt, Limited};
+use memchr::memmem;
 use protocol::{Quirks, Spliced};
 use reqwest::{Client, Request, Url};
 
@@ -45,6 +47,8 @@ pub struct HttpUpstream {
     client: Client,
     chat: Url,
     headers: HeaderMap,
+    /// What goes into `headers`, to be told apart in what comes back.
+    api_key: Option<Secret>,
     forward: bool,
     quirks: &'static Quirks,
 }
@@ -112,8 +116,8 @@ impl HttpUpstream {
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build()
             .map_err(|source| BuildError::Client { name: name(), source })?;
-        let (forward, quirks) = (settings.forward, settings.quirks);
-        Ok(HttpUpstream { name: name(), client, chat, headers, forward, quirks })
+        let (api_key, forward, quirks) = (settings.api_key.cloned(), settings.forward, settings.quirks);
+        Ok(HttpUpstream { name: name(), client, chat, headers, api_key, forward, quirks })
     }
 
     /// Where its wire format departs from OpenAI's.
@@ -151,6 +155,7 @@ impl HttpUpstream {
             if self.forward && matches!(status.as_u16(), 401..=403) {
                 return Err(UpstreamError::RefusedClient { name: self.name.clone(), status: status.as_u16(), body });
             }
+            let body = self.without_key(body);
             return Err(UpstreamError::Rejected {
                 name: self.name.clone(),
                 status: status.as_u16(),
@@ -161,6 +166,25 @@ impl HttpUpstream {
         let content_type = head.headers.get(CONTENT_TYPE).cloned();
         let events = content_type.as_ref().is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(EVENTS));
         Ok(Reply { kind: if events { ContentKind::Events } else { ContentKind::Whole }, content_type, body })
+    }
+
+    /// Some providers repeat in their errors the key that they were shown, and errors are passed on in their own words.
+    fn without_key(&self, body: Bytes) -> Bytes {
+        let Some(key) = self.api_key.as_ref().map(|key| key.expose().as_bytes()).filter(|key| !key.is_empty()) else {
+            return body;
+        };
+        let mut found = memmem::find_iter(&body, key).peekable();
+        if found.peek().is_none() {
+            return body;
+        }
+        let (mut clean, mut after) = (Vec::with_capacity(body.len()), 0);
+        for at in found {
+            clean.extend_from_slice(&body[after..at]);
+            clean.extend_from_slice(b"[key]");
+            after = at + key.len();
+        }
+        clean.extend_from_slice(&body[after..]);
+        clean.into()
     }
 
     fn failed(&self, error: &reqwest::Error) -> UpstreamError {

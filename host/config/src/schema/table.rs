@@ -92,6 +92,9 @@ pub(crate) const KEYS: &[Key] = &[
     key("proxy.max_body", Size(KIB, GIB), "64MiB", "the largest request body"),
     key("proxy.shutdown_grace", Time(0, 10 * MINUTE), "30s", "how long answers may go on after the stop signal"),
 
+    key("log.max_size", Size(64 * KIB, GIB), "16MiB", "a log file that is larger is put aside"),
+    key("log.keep", Integer(1, 100), "5", "how many old log files are kept"),
+
     key("sessions.idle_timeout", Time(SECOND, 30 * DAY), "30m", "a session without a turn for so long has ended"),
 
     key("skills.enabled", Bool, "true", "whether skills are injected"),

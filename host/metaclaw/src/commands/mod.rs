@@ -1,10 +1,12 @@
 //! One file for each command.
 
 mod agents;
+mod background;
 mod chat;
 pub(crate) mod config;
 pub(crate) mod models;
 pub(crate) mod openclaw;
+pub(crate) mod service;
 pub(crate) mod skills;
 mod start;
 mod status;
@@ -20,7 +22,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     upstream::install_crypto();
     let paths = Paths::resolve(cli.home, cli.config)?;
     match cli.command {
-        Command::Start(args) if args.daemon => start::in_background(&args, &paths, cli.json),
+        Command::Start(args) if args.daemon => background::start(&args, &paths, cli.json),
         Command::Start(args) => start::in_foreground(&args, &paths, cli.json),
         Command::Stop(args) => status::stop(&args, &paths, cli.json),
         Command::Reload(args) => status::reload(&args, &paths, cli.json),
@@ -30,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),
+        Command::Service(args) => service::run(&args, &paths, cli.json),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
         // The one that a host starts never gets here.
         Command::CompilePolicy => anyhow::bail!("only a running host starts this, as the first word of the command"),

@@ -1,12 +1,8 @@
-use std::fs::{self, OpenOptions};
-use std::io::IsTerminal;
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ::config::{Config, LoadOptions, Paths, UpstreamKind};
 use agents::{Host, HostParts, Metrics};
@@ -19,18 +15,14 @@ use store::{Store, StoreError, StoreOptions};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::StartArgs;
 use crate::exit::Exit;
-use crate::output;
 use crate::reloading::Reloader;
 use crate::running::Running;
 use crate::wiring::{self, Parts};
+use crate::{logging, output, service_manager};
 
-/// How long a background host may take to serve: loading a large model takes a while.
-const DAEMON_TIMEOUT: Duration = Duration::from_secs(120);
-const POLL: Duration = Duration::from_millis(50);
 /// What a host is served with, beside its parts.
 struct Serving<'a> {
     paths: &'a Paths,
@@ -53,14 +45,15 @@ struct Signals {
 pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let loaded = super::load(paths, options(args))?;
     loaded.warnings.iter().for_each(output::note);
-    log_to_stderr(&args.log)?;
     let config = loaded.config;
+    private_folder(&config.home)?;
+    // Dropped last: what is logged on the way out is written, too.
+    let _logging = logging::begin(&args.log, args.log_file.as_deref(), config.log)?;
     spare_huge_pages(&config);
     // The runtime has a worker for each core this process may use.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build()?;
     let address = SocketAddr::new(config.server.host, config.server.port);
     let listener = runtime.block_on(Listener::bind(address))?;
-    private_folder(&config.home)?;
     if !json {
         super::openclaw::mention(paths);
     }
@@ -87,7 +80,7 @@ fn spare_huge_pages(config: &Config) {
     }
 }
 
-fn options(args: &StartArgs) -> LoadOptions {
+pub(super) fn options(args: &StartArgs) -> LoadOptions {
     LoadOptions { dev: args.dev, mode: args.mode.map(Into::into), port: args.port, ..LoadOptions::default() }
 }
 
@@ -136,10 +129,12 @@ fn serve(
         // Whoever reads the greeting may look for this host, and stop it, at once.
         running.announce(&config.home).context("the note of the running host could not be written")?;
         greet(config, running, json);
+        service_manager::serving(running.address);
         let work = async {
             let serve = server::serve(listener, app, stop.clone(), config.server.shutdown_grace);
             let idle = stop.run_until_cancelled(host.tidy_up());
-            let (cut, _, ()) = tokio::join!(serve, idle, reloader.run(hangup, stop.clone()));
+            let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
+            let (cut, _, (), ()) = tokio::join!(serve, idle, reloader.run(hangup, stop.clone()), living);
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"
@@ -176,6 +171,7 @@ impl Signals {
             if stop.is_cancelled() {
                 bail!("stopped at once by a second signal: turns under way were cut off");
             }
+            service_manager::stopping();
             stop.cancel();
         }
     }
@@ -200,87 +196,7 @@ fn greet(config: &Config, running: &Running, json: bool) {
     output::line("");
 }
 
-fn log_to_stderr(filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)
-        .with_context(|| format!("--log {filter:?} is not a filter such as `info` or `agents=debug`"))?;
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    subscriber.try_init().map_err(|e| anyhow::anyhow!(e))
-}
-
-fn private_folder(home: &Path) -> anyhow::Result<()> {
+pub(super) fn private_folder(home: &Path) -> anyhow::Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(home);
     made.with_context(|| format!("the home folder {} cannot be made", home.display()))
-}
-
-/// `metaclaw start --daemon`: starts this program again without a terminal and waits until it serves.
-pub(crate) fn in_background(args: &StartArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
-    if let Ok(running) = Running::find(&paths.home, None) {
-        bail!("a host is running on this home already, at {} (process {})", running.address, running.pid);
-    }
-    // A bad configuration is reported here, not in a log.
-    super::load(paths, options(args))?;
-    private_folder(&paths.home)?;
-    if !json {
-        // Here, and not in a log.
-        super::openclaw::mention(paths);
-    }
-    let log = args.log_file.clone().unwrap_or_else(|| paths.home.join("host.log"));
-    let out = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log)
-        .with_context(|| format!("the log {} cannot be opened", log.display()))?;
-    let without_daemon = std::env::args_os().skip(1).filter(|a| a != "--daemon");
-    let mut words = Vec::new();
-    let mut skip = false;
-    for word in without_daemon {
-        let text = word.to_string_lossy();
-        if std::mem::take(&mut skip) || text.starts_with("--log-file=") {
-            continue;
-        }
-        match &*text {
-            "--log-file" => skip = true,
-            _ => words.push(word),
-        }
-    }
-    let mut child = Command::new(std::env::current_exe()?)
-        .args(words)
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .process_group(0)
-        .spawn()
-        .context("the background host could not be started")?;
-    let began = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            bail!("the background host ended at once ({status}); its last words are in {}", log.display());
-        }
-        if let Some(running) = Running::find(&paths.home, None).ok().filter(|r| r.pid == child.id()) {
-            match json {
-                true => output::json(&running),
-                false => output::line(format_args!(
-                    "running in the background: http://{} (process {}, log {})",
-                    running.address,
-                    running.pid,
-                    log.display()
-                )),
-            }
-            return Ok(());
-        }
-        if began.elapsed() > DAEMON_TIMEOUT {
-            bail!(
-                "the background host (process {}) does not serve after {} s: see {}",
-                child.id(),
-                DAEMON_TIMEOUT.as_secs(),
-                log.display()
-            );
-        }
-        #[expect(clippy::disallowed_methods, reason = "another process is waited for, from a plain thread")]
-        std::thread::sleep(POLL);
-    }
 }
