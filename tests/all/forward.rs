@@ -50,7 +50,8 @@ async fn the_clients_login_goes_to_its_upstream_and_nowhere_else() {
         let answer = turn.header("x-api-key", LOGIN).send().await;
         assert_eq!((answer.status, answer.words().as_str()), (200, "echo: hi"));
         let headers = theirs.last().headers;
-        assert_eq!((headers["authorization"].to_str().unwrap(), &headers["x-api-key"]), (bearer.as_str(), LOGIN));
+        assert_eq!(headers["authorization"], bearer);
+        assert_eq!(headers["x-api-key"], LOGIN);
     }
     let answer = host.say("hi").agent("other").header("authorization", &bearer).header("x-api-key", LOGIN).send().await;
     assert_eq!(answer.status, 200);
