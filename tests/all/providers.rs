@@ -89,7 +89,7 @@ fn config(upstream: &Upstream) -> String {
         let name = preset.name;
         writeln!(
             upstreams,
-            "  {name}: {{ provider: {name}, api_base: \"{}\", models: [{}], api_key: key-of-{name} }}",
+            "  {name}: {{ provider: {name}, api_base: \"{}\", models: [{}], api_key: \"env:KEY_OF_{name}\" }}",
             upstream.base(),
             model(preset)
         )
@@ -97,6 +97,15 @@ fn config(upstream: &Upstream) -> String {
         writeln!(agents, "  {name}: {{ upstream: {name} }}").unwrap();
     }
     format!("upstreams:\n{upstreams}agents:\n  _default: {{ upstream: custom }}\n{agents}")
+}
+
+async fn start(upstream: &Upstream) -> Host {
+    let home = Home::new();
+    home.config(&config(upstream));
+    let keys: Vec<(String, String)> =
+        presets().iter().map(|p| (format!("KEY_OF_{}", p.name), format!("key-of-{}", p.name))).collect();
+    let keys: Vec<(&str, &str)> = keys.iter().map(|(name, key)| (name.as_str(), key.as_str())).collect();
+    home.start_in(&keys).await
 }
 
 async fn ask(host: &Host, preset: &Preset, stream: bool) -> (u16, String) {
@@ -119,11 +128,12 @@ fn shown(seen: &Seen, upstream: &Upstream) -> String {
 
 /// Calls that the host names have a random name.
 fn without_names(text: &str) -> String {
-    let mut parts = text.split("\"call_");
+    const NAME: &str = "\"id\":\"call_";
+    let mut parts = text.split(NAME);
     let mut out = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         assert!(part.as_bytes()[..32].iter().all(u8::is_ascii_hexdigit), "{part}");
-        write!(out, "\"call_NAME{}", &part[32..]).unwrap();
+        write!(out, "{NAME}NAME{}", &part[32..]).unwrap();
     }
     out
 }
@@ -139,9 +149,7 @@ fn updates() -> bool {
 #[tokio::test]
 async fn each_provider_gets_and_gives_what_is_written() {
     let upstream = upstream().await;
-    let home = Home::new();
-    home.config(&config(&upstream));
-    let host = home.start().await;
+    let host = start(&upstream).await;
     let mut different = Vec::new();
     for preset in presets() {
         let mut got = String::new();
@@ -167,9 +175,7 @@ async fn each_provider_gets_and_gives_what_is_written() {
 #[tokio::test]
 async fn what_is_lifted_is_the_same_in_both_forms() {
     let upstream = upstream().await;
-    let home = Home::new();
-    home.config(&config(&upstream));
-    let host = home.start().await;
+    let host = start(&upstream).await;
     for preset in presets() {
         let lifts = &preset.quirks.lifts;
         let calls = u64::from(lifts.kimi_calls) + u64::from(lifts.qwen_calls);
