@@ -41,11 +41,21 @@ async fn the_upstream_gets_the_clients_bytes_but_for_model_and_skills() {
     // The host's key goes up and nothing of the client's but the trace.
     assert_eq!(seen.headers["authorization"], "Bearer sk-upstream-canary-7f3a");
     assert_eq!(seen.headers["traceparent"], "00-1-2-01");
+    assert_eq!(seen.headers["accept-encoding"], "identity", "packed answers are not taken");
     let mut names: Vec<_> = seen.headers.keys().map(|n| n.as_str()).collect();
     names.sort_unstable();
     assert_eq!(
         names,
-        ["accept", "authorization", "content-length", "content-type", "host", "traceparent", "user-agent"]
+        [
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "content-length",
+            "content-type",
+            "host",
+            "traceparent",
+            "user-agent"
+        ]
     );
 }
 

@@ -88,6 +88,10 @@ fn every_command_explains_itself() {
     let home = Home::new();
     for words in [
         &[][..],
+        &["setup"],
+        &["doctor"],
+        &["completions"],
+        &["man"],
         &["start"],
         &["stop"],
         &["status"],
@@ -95,6 +99,9 @@ fn every_command_explains_itself() {
         &["skills"],
         &["models"],
         &["config"],
+        &["keys"],
+        &["keys", "add"],
+        &["keys", "rotate"],
         &["chat"],
         &["openclaw"],
         &["openclaw", "connect"],
@@ -105,4 +112,43 @@ fn every_command_explains_itself() {
         assert_eq!(code, 0, "{words:?}");
         assert!(out.contains("Usage:") && out.len() > 200, "{words:?}: {out}");
     }
+}
+
+#[test]
+fn shells_complete_the_command_and_every_command_has_a_page() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, out, err) = home.run(&["completions", shell]);
+        assert_eq!(code, 0, "{err}");
+        assert!(out.contains("doctor") && !out.contains("compile-policy"), "{shell}: {out}");
+    }
+    let (_, script, _) = home.run(&["completions", "bash"]);
+    let file = home.path().join("metaclaw.bash");
+    std::fs::write(&file, script).unwrap();
+    // What bash offers after `metaclaw do`.
+    let line = format!(
+        "source {} && COMP_WORDS=(metaclaw do) COMP_CWORD=1 && _metaclaw metaclaw do metaclaw && echo \"${{COMPREPLY[@]}}\"",
+        file.display()
+    );
+    let bash = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&bash.stdout).trim(), "doctor", "{}", String::from_utf8_lossy(&bash.stderr));
+
+    let folder = home.path().join("man");
+    let (code, out, err) = home.run(&["man", folder.to_str().unwrap()]);
+    assert_eq!(code, 0, "{out}{err}");
+    let (_, help, _) = home.run(&["--help"]);
+    let commands = help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1);
+    let commands: Vec<&str> =
+        commands.take_while(|line| !line.is_empty()).filter_map(|line| line.strip_prefix("  ")).collect();
+    let names: Vec<&str> =
+        commands.iter().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names.iter().filter(|name| **name != "help") {
+        let page = std::fs::read_to_string(folder.join(format!("metaclaw-{name}.1")))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(page.contains(".TH metaclaw") && page.len() > 400, "{name}: {page}");
+    }
+    assert!(!folder.join("metaclaw-compile-policy.1").exists());
+    let (code, page, _) = home.run(&["man"]);
+    assert!(code == 0 && page.contains(".SH SYNOPSIS"), "{page}");
 }

@@ -217,3 +217,20 @@ async fn what_steers_an_answer_is_obeyed_or_refused() {
     assert_eq!(first, again, "the same seed");
     assert_ne!(first, other, "another seed");
 }
+
+/// A provider that is away need not mean that nobody answers.
+#[tokio::test]
+async fn the_model_in_the_process_answers_when_the_provider_cannot() {
+    let home = Home::demo();
+    let away = "{ provider: custom, api_base: \"http://127.0.0.1:9/v1\", models: [big], retries: { max: 0 } }";
+    home.config(&format!(
+        "upstreams:\n  away: {away}\n  here: {{ provider: embedded }}\nagents: {{ _default: {{ upstream: away, fallbacks: here }} }}\n"
+    ));
+    let host = home.start().await;
+    for stream in [false, true] {
+        let answer = say(&host, "Say yes.", 8).with("stream", stream.into()).send().await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(answer.header("x-metaclaw-upstream"), "here; attempts=2");
+        assert!(!answer.words().is_empty(), "{}", answer.text);
+    }
+}

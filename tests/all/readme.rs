@@ -1,11 +1,17 @@
-//! README.md shows what its reader will see: every command of its demo is run, and prints what stands below it.
+//! README.md shows what its reader will see: every command of its beginning and of its demo is run, and prints what stands
+//! below it.
 
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use tests::Home;
 
+/// The heading of the way to a first answer. Its `console` blocks are run, in order, in a home of their own.
+const BEGINNING: &str = "## From build to first answer";
 /// The heading of the demo. Its `console` blocks are run, in order, on one host.
-const SECTION: &str = "## Talk to the two agents";
+const DEMO: &str = "## Talk to the two agents";
 /// Where `make run` listens, and its home.
 const ADDRESS: &str = "127.0.0.1:30000";
 const HOME: &str = "target/two-agents";
@@ -19,35 +25,70 @@ struct Example {
     output: Vec<String>,
 }
 
+/// A shell in the project's root that finds the command.
+fn shell(line: &str) -> Command {
+    let built = tests::metaclaw().parent().unwrap().to_owned();
+    let path: OsString = format!("{}:{}", built.display(), std::env::var_os("PATH").unwrap().display()).into();
+    let mut shell = Command::new("timeout");
+    shell.args(["60", "bash", "-c", &format!("exec 2>&1\n{line}")]).env("PATH", &path).current_dir(tests::root());
+    shell
+}
+
+/// Runs a command and holds what it prints against what the reader is told.
+fn run(Example { command, output }: &Example, mut shell: Command, as_told: impl Fn(&str) -> String) {
+    let printed = as_told(&String::from_utf8(shell.output().unwrap().stdout).unwrap());
+    let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
+    let wanted: Vec<&str> = output.iter().map(String::as_str).collect();
+    assert!(
+        prints(&wanted, &lines),
+        "$ {command}\n\nREADME.md says:\n{}\n\nit prints:\n{}",
+        output.join("\n"),
+        lines.join("\n")
+    );
+}
+
+fn told(section: &str) -> Vec<Example> {
+    let readme = std::fs::read_to_string(tests::root().join("README.md")).expect("there is no README.md");
+    let examples = examples(&readme, section);
+    assert!(!examples.is_empty(), "README.md has no `console` block with commands under {section:?}");
+    examples
+}
+
+#[test]
+fn the_way_to_a_first_answer_is_as_it_says() {
+    // Fetches the model if this machine has none.
+    let _demo = Home::demo();
+    let home = Home::new();
+    symlink(tests::target().join("models"), home.path().join("models")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let at_home = |mut shell: Command| {
+        shell.env("HOME", home.path()).env("METACLAW_HOME", home.path()).env("METACLAW_SETUP_PROBES", "");
+        for provider in ["OPENAI", "ANTHROPIC", "OPENROUTER"] {
+            shell.env_remove(format!("{provider}_API_KEY"));
+        }
+        shell
+    };
+    for example in told(BEGINNING) {
+        let here = example.command.replace("metaclaw setup", &format!("metaclaw setup --port {port}"));
+        run(&example, at_home(shell(&here.replace(ADDRESS, &address))), |text| text.replace(&address, ADDRESS));
+    }
+    assert!(at_home(shell("metaclaw stop")).status().unwrap().success());
+}
+
 #[tokio::test]
 async fn the_commands_of_the_demo_print_what_it_says() {
-    let readme = std::fs::read_to_string(tests::root().join("README.md")).expect("there is no README.md");
-    let examples = examples(&readme);
-    assert!(!examples.is_empty(), "README.md has no `console` block with commands under {SECTION:?}");
     let home = Home::demo();
     let host = home.start_with(&["--dev"]).await;
     let (address, folder) = (host.address().to_string(), home.path().to_str().unwrap().to_owned());
-    let path =
-        format!("{}:{}", tests::metaclaw().parent().unwrap().display(), std::env::var_os("PATH").unwrap().display());
-    for Example { command, output } in examples {
-        let here = command.replace(ADDRESS, &address).replace(HOME, &folder);
-        let mut shell = Command::new("timeout");
-        shell.args(["60", "bash", "-c", &format!("exec 2>&1\n{here}")]).env("PATH", &path).current_dir(tests::root());
-        let printed = String::from_utf8(shell.output().unwrap().stdout).unwrap();
-        let printed = printed.replace(&address, ADDRESS).replace(&folder, HOME);
-        let lines: Vec<&str> = printed.lines().map(str::trim_end).collect();
-        let wanted: Vec<&str> = output.iter().map(String::as_str).collect();
-        assert!(
-            prints(&wanted, &lines),
-            "$ {command}\n\nREADME.md says:\n{}\n\nit prints:\n{}",
-            output.join("\n"),
-            lines.join("\n")
-        );
+    for example in told(DEMO) {
+        let here = example.command.replace(ADDRESS, &address).replace(HOME, &folder);
+        run(&example, shell(&here), |text| text.replace(&address, ADDRESS).replace(&folder, HOME));
     }
 }
 
 /// The commands in the section's `console` blocks: lines that begin with `$ `, gone on with after a `\` at their end.
-fn examples(markdown: &str) -> Vec<Example> {
+fn examples(markdown: &str, section: &str) -> Vec<Example> {
     let mut examples: Vec<Example> = Vec::new();
     let (mut fence, mut within) = (None, false);
     for line in markdown.lines() {
@@ -56,7 +97,7 @@ fn examples(markdown: &str) -> Vec<Example> {
             continue;
         }
         if fence.is_none() && (line.starts_with("# ") || line.starts_with("## ")) {
-            within = line.trim_end() == SECTION;
+            within = line.trim_end() == section;
         }
         if !within || fence != Some("console") {
             continue;
@@ -112,7 +153,7 @@ fn examples_are_taken_from_their_section_only() {
         output: output.iter().map(|s| s.to_string()).collect(),
     };
     assert_eq!(
-        examples(markdown),
+        examples(markdown, DEMO),
         [example("one \\\n    --more", &["out", "…"]), example("two", &[]), example("three", &["# no heading"])]
     );
 }

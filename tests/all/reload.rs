@@ -11,7 +11,7 @@ use crate::grants;
 
 /// How often the host has read its configuration anew, and what it could not take over.
 async fn reloads(host: &Host) -> (u64, Vec<String>) {
-    let state = host.get("/readyz").await;
+    let state = host.admin("GET", "/admin/status").await;
     let problems = state["reload_problems"].as_array().unwrap().iter().map(|p| p.as_str().unwrap().to_owned());
     (state["reloads"].as_u64().unwrap(), problems.collect())
 }

@@ -54,15 +54,14 @@ async fn each_piece_arrives_before_the_next_is_made() {
     let turn = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let mut body = response.bytes_stream();
     assert_eq!(body.next().await.unwrap().unwrap(), first);
-    // Pieces need not be whole events, and unknown fields stay.
-    for piece in [
-        "data: {\"choices\":[{\"index\":0,",
-        "\"delta\":{\"reasoning_content\":\"é\"},\"x\":1.0}]}\n\n",
-        ": comment\n\n",
-    ] {
-        sender.send(Ok(piece.into())).await.unwrap();
-        assert_eq!(body.next().await.unwrap().unwrap(), piece);
-    }
+    // An event arrives when it is whole, so that an error can be told after it, and unknown fields stay.
+    let (half, rest) =
+        ("data: {\"choices\":[{\"index\":0,", "\"delta\":{\"reasoning_content\":\"é\"},\"x\":1.0}]}\n\n");
+    sender.send(Ok(half.into())).await.unwrap();
+    sender.send(Ok(rest.into())).await.unwrap();
+    assert_eq!(body.next().await.unwrap().unwrap(), format!("{half}{rest}"));
+    sender.send(Ok(": comment\n\n".into())).await.unwrap();
+    assert_eq!(body.next().await.unwrap().unwrap(), ": comment\n\n");
     let rest = format!("{}data: [DONE]\n\n", event(json!({}), Some("tool_calls")));
     sender.send(Ok(rest.clone().into())).await.unwrap();
     feed.lock().unwrap().take();

@@ -14,7 +14,7 @@ pub struct Host {
     child: Child,
     address: SocketAddr,
     log: Arc<Mutex<String>>,
-    _home: Home,
+    home: Home,
     /// Keeps its connections.
     pub client: reqwest::Client,
 }
@@ -42,13 +42,7 @@ impl Host {
         // A second install is refused, harmlessly.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Host {
-            child,
-            address: greeting["address"].as_str().unwrap().parse().unwrap(),
-            log,
-            client,
-            _home: home.clone(),
-        }
+        Host { child, address: greeting["address"].as_str().unwrap().parse().unwrap(), log, client, home: home.clone() }
     }
 
     /// What it has written to its log so far.
@@ -85,6 +79,14 @@ impl Host {
     /// Gets a path as text.
     pub async fn text(&self, path: &str) -> String {
         self.client.get(self.url(path)).send().await.unwrap().text().await.unwrap()
+    }
+
+    /// Asks the admin socket, as the operator's commands do.
+    pub async fn admin(&self, method: &str, path: &str) -> serde_json::Value {
+        let socket = self.home.path().join("run/admin.sock");
+        let client = reqwest::Client::builder().no_proxy().unix_socket(socket).build().unwrap();
+        let request = client.request(method.parse().unwrap(), format!("http://localhost{path}"));
+        serde_json::from_slice(&request.send().await.unwrap().bytes().await.unwrap()).unwrap()
     }
 
     /// One counter of `/metrics`, by the beginning of its line; 0 when it is not there.
@@ -139,6 +141,17 @@ fn keep(from: ChildStderr, log: Arc<Mutex<String>>) -> JoinHandle<()> {
     })
 }
 
+impl crate::Home {
+    /// Runs the command where files are made for everybody unless it says otherwise.
+    pub fn run_carelessly(&self, words: &[&str]) -> (i32, String, String) {
+        let command = command(self.path(), words);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "umask 000; exec \"$0\" \"$@\""]).arg(command.get_program()).args(command.get_args());
+        shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        ended(shell.stdin(Stdio::null()))
+    }
+}
+
 /// The command on a home, with an environment that holds nothing of the machine's.
 pub(crate) fn command(home: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(metaclaw());
@@ -160,8 +173,12 @@ impl crate::Home {
 
     /// Runs the command with these variables in its environment.
     pub fn run_in(&self, environment: &[(&str, &str)], words: &[&str]) -> (i32, String, String) {
-        let out = command(self.path(), words).envs(environment.iter().copied()).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
+        ended(command(self.path(), words).envs(environment.iter().copied()))
     }
+}
+
+fn ended(command: &mut Command) -> (i32, String, String) {
+    let out = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (out.status.code().unwrap_or(-1), text(out.stdout), text(out.stderr))
 }

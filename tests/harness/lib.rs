@@ -5,11 +5,13 @@ mod demo;
 mod home;
 mod host;
 mod process;
+mod raw;
 mod turn;
 mod upstream;
 
 pub use home::Home;
 pub use host::Host;
+pub use raw::{Act, RawUpstream};
 pub use turn::{Answer, Turn};
 pub use upstream::{Reply, Seen, Upstream};
 

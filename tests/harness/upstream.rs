@@ -5,7 +5,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -40,10 +40,15 @@ pub enum Reply {
     Silence,
     /// This status and body.
     Status(u16, String),
+    /// This status, and where to go instead.
+    Redirect(u16, String),
     /// These bytes, each piece in a frame of its own as it comes; the stream ends when the sender is dropped, and breaks
     /// off on an `Err`.
     Pieces(&'static str, mpsc::Receiver<Result<Bytes, std::io::Error>>),
 }
+
+/// What it says that it has: one model to talk to, and one for something else.
+const MODELS: &str = r#"{"object":"list","data":[{"id":"nomic-embed-text"},{"id":"test-model"}]}"#;
 
 type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 
@@ -65,7 +70,10 @@ impl Upstream {
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let shared = Shared { seen: seen.clone(), script: Arc::new(script) };
-        let router = Router::new().route("/v1/chat/completions", post(answer)).with_state(shared);
+        let router = Router::new()
+            .route("/v1/chat/completions", post(answer))
+            .route("/v1/models", get(async || MODELS))
+            .with_state(shared);
         let mut server = JoinSet::new();
         server.spawn(async move {
             axum::serve(socket, router.layer(axum::extract::DefaultBodyLimit::disable())).await.unwrap();
@@ -132,6 +140,11 @@ async fn answer(State(shared): State<Shared>, headers: HeaderMap, raw: Bytes) ->
     };
     match (shared.script)(&seen) {
         Reply::Silence => std::future::pending().await,
+        Reply::Redirect(status, to) => {
+            let mut response = respond(status, "text/plain", Body::empty());
+            response.headers_mut().insert("location", to.parse().unwrap());
+            response
+        }
         Reply::Status(status, body) => respond(status, "application/json", body.into()),
         Reply::Words(words) if seen.body["stream"] == true => {
             let words = words.split_inclusive(' ').map(|w| json!({"content": w}));

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backend::Backend;
+use crate::errand::Upstreams;
 use crate::host::Host;
 use crate::injection::Blocks;
 use crate::metrics::Metrics;
@@ -55,6 +56,8 @@ pub struct HostParts {
     pub metrics: Metrics,
     /// After which silence a session is over.
     pub idle_timeout: Duration,
+    /// After which silence the client of a stream is told to wait on; zero: never.
+    pub keep_alive: Duration,
 }
 
 impl Host {
@@ -71,7 +74,8 @@ impl Host {
             engine: parts.engine,
             skills: parts.skills,
             blocks: Blocks::new(),
-            upstreams: parts.upstreams,
+            upstreams: Arc::new(Upstreams::new(parts.upstreams, parts.metrics.clone())),
+            keep_alive: parts.keep_alive,
             recorder: Recorder::start(store.clone(), parts.metrics.clone()),
             store,
             metrics: parts.metrics,
@@ -95,7 +99,8 @@ pub(crate) fn registry(
 fn agent(parts: AgentParts, possessions: &Possessions) -> Arc<Agent> {
     let target = |t: &config::Target| Target { upstream: t.upstream.as_str().into(), model: t.model.as_str().into() };
     let targets = parts.config.targets.iter().map(target).collect();
+    let fallbacks = parts.config.fallbacks.iter().map(target).collect();
     let values = possessions.values(&parts.id);
     let files = possessions.files(&parts.id, &parts.config.rl.lora_output);
-    Arc::new(Agent { id: parts.id, config: parts.config, policy: parts.policy, targets, values, files })
+    Arc::new(Agent { id: parts.id, config: parts.config, policy: parts.policy, targets, fallbacks, values, files })
 }

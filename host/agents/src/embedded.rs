@@ -9,7 +9,6 @@ use protocol::{CompletionHead, Splice};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
-use upstream::ContentKind;
 use uuid::Uuid;
 
 use crate::backend::{Answering, Ask, BackendBody};
@@ -85,7 +84,7 @@ impl Embedded {
         Embedded { engine }
     }
 
-    pub(crate) async fn ask(&self, ask: Ask) -> Result<Answering, EmbeddedError> {
+    pub(crate) async fn ask(&self, ask: Ask, model: String) -> Result<Answering, EmbeddedError> {
         let (streamed, usage) = (ask.request.stream(), ask.request.include_usage());
         let (body, block) = (ask.request.clone(), ask.block);
         let read = move || {
@@ -104,7 +103,7 @@ impl Embedded {
             first => first,
         };
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-        let head = CompletionHead { id: format!("chatcmpl-{}", Uuid::now_v7().simple()), created, model: ask.model };
+        let head = CompletionHead { id: format!("chatcmpl-{}", Uuid::now_v7().simple()), created, model };
         let tokens = Arc::<OnceLock<TokenTrace>>::default();
         let body = EmbeddedBody {
             events,
@@ -117,8 +116,7 @@ impl Embedded {
             ended: false,
             tokens: tokens.clone(),
         };
-        let kind = if streamed { ContentKind::Events } else { ContentKind::Whole };
-        Ok(Answering { kind, content_type: None, body: BackendBody::Embedded(body), tokens })
+        Ok(Answering { body: BackendBody::Embedded(body), tokens })
     }
 
     /// Ends every request and waits for the model's thread.
@@ -155,6 +153,11 @@ fn request(wishes: Wishes, session: String) -> Result<Request, EmbeddedError> {
 }
 
 impl EmbeddedBody {
+    /// Whether the last bytes have been given.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended
+    }
+
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, EmbeddedError>>> {
         if self.ended {
             return Poll::Ready(None);

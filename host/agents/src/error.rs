@@ -43,3 +43,15 @@ pub enum TurnError {
     #[error("the host is shutting down: try again shortly")]
     Closing,
 }
+
+impl TurnError {
+    /// Whether another upstream may do better.
+    pub(crate) fn may_fall_back(&self) -> bool {
+        matches!(self, TurnError::NoUpstream { .. }) || matches!(self, TurnError::Upstream(e) if e.may_fall_back())
+    }
+
+    /// Whether the client may be luckier a little later.
+    pub(crate) fn is_transient(&self) -> bool {
+        matches!(self, TurnError::Upstream(error) if error.is_transient())
+    }
+}

@@ -1,4 +1,3 @@
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,10 +9,11 @@ use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
-use upstream::{ContentKind, Credential, Trace};
+use upstream::{Credential, Trace};
 use uuid::Uuid;
 
-use crate::backend::{Answering, Ask, Backend, BackendBody};
+use crate::backend::Ask;
+use crate::errand::{Errand, Upstreams};
 use crate::error::TurnError;
 use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::injection::Blocks;
@@ -23,7 +23,7 @@ use crate::possessions::Possessions;
 use crate::recorder::{Begun, MAX_IN_FLIGHT, Recorder};
 use crate::registry::{Agent, Registry};
 use crate::reload::Reloads;
-use crate::reply::Reply;
+use crate::reply::{Outline, Pulse, Reply};
 use crate::sessions::{Injected, SessionState, Sessions, lock};
 use crate::views::{CatalogView, TurnView};
 
@@ -36,11 +36,12 @@ pub struct Host {
     pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) blocks: Blocks,
-    pub(crate) upstreams: HashMap<String, Backend>,
+    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) store: Arc<Store>,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) idle_timeout: Duration,
+    pub(crate) keep_alive: Duration,
     pub(crate) closing: CancellationToken,
 }
 
@@ -49,8 +50,8 @@ pub struct Host {
 pub struct Incoming {
     /// The turn's id, which the client gets as its request id whatever happens.
     pub turn: TurnId,
-    /// The agent whose key the client showed; none when it showed the host's, or needs none.
-    pub owner: Option<AgentId>,
+    /// The agents whose key the client showed; none when it showed one for all, or needs none.
+    pub owners: Option<Arc<[AgentId]>>,
     /// Identity headers.
     pub claims: HeaderClaims,
     /// The body, already within its size limit.
@@ -82,8 +83,9 @@ impl Host {
     pub async fn turn(&self, incoming: Incoming) -> Result<Reply, TurnError> {
         let started = SystemTime::now();
         let request = Arc::new(scan(incoming.body).await?);
-        let identity = Identity::settle(incoming.owner.as_ref(), &incoming.claims, &request.claims())?;
-        let agent = self.registry.load().find(&identity.agent)?;
+        let owners = incoming.owners.as_deref();
+        let identity = Identity::settle(owners, &incoming.claims, &request.claims())?;
+        let agent = self.agent_for(owners, &identity)?;
         if self.closing.is_cancelled() {
             return Err(TurnError::Closing);
         }
@@ -128,7 +130,7 @@ impl Host {
                 let asked = request.model();
                 begun.model = if asked.is_empty() { agent.targets[0].model.to_string() } else { asked.into_owned() };
                 let refusal = refusal(&begun, &words);
-                return Ok(reply.answered(refusal, OpenTurn::new(place, begun, incoming.received)));
+                return Ok(reply.own(refusal, OpenTurn::new(place, begun, incoming.received)));
             }
         };
         let target = &agent.targets[index];
@@ -137,14 +139,31 @@ impl Host {
         let ask = Ask {
             request,
             block: plan.injected.map(|i| i.block),
-            model: target.model.to_string(),
             conversation: format!("{}/{}", agent.id, begun.session),
             trace: incoming.trace,
             credential: incoming.credential,
         };
-        let mut turn = OpenTurn::new(place, begun, incoming.received);
-        match self.ask(&agent, &target.upstream, ask).await {
-            Ok(answering) => Ok(reply.answered(answering, turn)),
+        let turn = OpenTurn::new(place, begun, incoming.received);
+        let errand = Errand { upstreams: self.upstreams.clone(), agent, chosen: index, ask };
+        self.await_answer(errand, reply, turn).await
+    }
+
+    /// Waits for the answer to begin. The client of a stream is not kept waiting in silence: after a while it gets the head of
+    /// its answer, and the rest of the errand is done as the body is read.
+    async fn await_answer(&self, errand: Errand, reply: Outline, mut turn: OpenTurn) -> Result<Reply, TurnError> {
+        let answered = if reply.streamed && !self.keep_alive.is_zero() {
+            let mut asking = Box::pin(errand.run());
+            let mut pulse = Pulse::every(self.keep_alive);
+            tokio::select! {
+                biased;
+                answered = &mut asking => answered.map(|answered| (answered, Some(pulse))),
+                () = pulse.beat() => return Ok(reply.awaited(asking, turn, pulse)),
+            }
+        } else {
+            errand.run().await.map(|answered| (answered, None))
+        };
+        match answered {
+            Ok((answered, pulse)) => Ok(reply.answered(answered, turn, pulse)),
             Err(error) => {
                 turn.end(Ending::without_answer(TurnOutcome::Failed));
                 Err(error)
@@ -152,10 +171,14 @@ impl Host {
         }
     }
 
-    async fn ask(&self, agent: &Agent, upstream: &str, ask: Ask) -> Result<Answering, TurnError> {
-        let missing = || TurnError::NoUpstream { agent: agent.id.clone(), upstream: upstream.to_owned() };
-        let backend = self.upstreams.get(upstream).ok_or_else(missing)?;
-        Ok(backend.ask(ask).await?)
+    /// The agent of this name. Where unlisted ones are taken for `_default`, a key of such a one does not become a key of
+    /// `_default`.
+    fn agent_for(&self, owners: Option<&[AgentId]>, identity: &Identity) -> Result<Arc<Agent>, TurnError> {
+        let agent = self.registry.load().find(&identity.agent)?;
+        match owners {
+            Some(owners) if !owners.contains(&agent.id) => Err(IdentityError::Foreign.into()),
+            _ => Ok(agent),
+        }
     }
 
     fn session_of(&self, agent: &Agent, identity: &Identity, request: &ChatRequest) -> SessionId {
@@ -230,10 +253,10 @@ impl Host {
     }
 
     /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
-    pub async fn end_session(&self, owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<bool, TurnError> {
-        let identity = Identity::settle(owner, claims, &Default::default())?;
-        let session = identity.session.ok_or(IdentityError::NoSession)?;
-        let agent = self.registry.load().find(&identity.agent)?;
+    pub async fn end_session(&self, owners: Option<&[AgentId]>, claims: &HeaderClaims) -> Result<bool, TurnError> {
+        let identity = Identity::settle(owners, claims, &Default::default())?;
+        let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
+        let agent = self.agent_for(owners, &identity)?;
         self.sessions.forget(&agent.id, &session);
         let ended = self.recorder.end_session(agent.id.clone(), session).await;
         ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
@@ -291,8 +314,9 @@ impl Host {
         }
         self.store.close().await;
         self.skills.close();
-        for backend in self.upstreams.into_values() {
-            backend.close().await;
+        match Arc::into_inner(self.upstreams) {
+            Some(upstreams) => upstreams.close().await,
+            None => tracing::error!("an answer outlived its connection: the embedded model is not stopped in order"),
         }
     }
 }
@@ -319,17 +343,14 @@ fn note<T>(decided: &Decided<T>) -> String {
 }
 
 /// A refusal is an ordinary answer: clients show it, and do not retry or lock the key as they do after an error.
-fn refusal(begun: &Begun, words: &str) -> Answering {
+fn refusal(begun: &Begun, words: &str) -> Bytes {
     let created = begun.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let head = CompletionHead { id: format!("chatcmpl-{}", begun.id), created, model: begun.model.clone() };
     let usage = domain::Usage::default();
-    let streamed = begun.request.stream();
-    let body = if streamed {
+    if begun.request.stream() {
         let shown = begun.request.include_usage().then_some(usage);
         [head.first_event(), head.text_event(words), head.last_events("stop", shown)].concat().into()
     } else {
         head.whole(words, "stop", usage)
-    };
-    let kind = if streamed { ContentKind::Events } else { ContentKind::Whole };
-    Answering { kind, content_type: None, body: BackendBody::Own(Some(body)), tokens: Arc::default() }
+    }
 }

@@ -47,11 +47,12 @@ pub enum IdentityError {
     /// `X-Agent-Id`
     #[error("X-Agent-Id {0:?} names no agent: {1}")]
     Agent(String, #[source] InvalidAgentName),
-    /// The key belongs to one agent, and the header names another. Whether that other one exists is not said.
-    #[error(
-        "the key belongs to agent `{0}`, and X-Agent-Id names another: leave the header out, or use that agent's key"
-    )]
-    Foreign(AgentId),
+    /// The header names an agent that the key does not speak for. Whether there is one of that name is not said.
+    #[error("the key does not speak for the agent that X-Agent-Id names: use a key of that agent, or name another")]
+    Foreign,
+    /// The key speaks for several agents, and the request does not say which.
+    #[error("the key speaks for several agents: say which in X-Agent-Id")]
+    WhichOne,
     /// `X-Session-Id`
     #[error("X-Session-Id {0:?} names no session: {1}")]
     Session(String, #[source] InvalidSessionId),
@@ -74,9 +75,10 @@ impl Identity {
     /// Turns claims into an identity, by MetaClaw's rules: a header wins over the body's field of that name; a turn with a
     /// session id and no type is a `side` turn, for only a plugin that knows both may ask for injection in a session.
     ///
-    /// `owner` is the agent whose key the client showed. Then the key says who speaks, and a header can only agree.
-    pub fn settle(owner: Option<&AgentId>, claims: &HeaderClaims, body: &Claims) -> Result<Self, IdentityError> {
-        let agent = agent(owner, claims)?;
+    /// `owners` are the agents whose key the client showed. Then the key says who may speak, and a header can only choose among
+    /// them; with a key of one agent it need not.
+    pub fn settle(owners: Option<&[AgentId]>, claims: &HeaderClaims, body: &Claims) -> Result<Self, IdentityError> {
+        let agent = agent(owners, claims)?;
         let headers = &claims.fields;
         let session = given(&headers.session_id, &body.session_id)
             .map(|text| text.parse::<SessionId>().map_err(|e| IdentityError::Session(shown(text), e)))
@@ -99,7 +101,7 @@ impl Identity {
     }
 }
 
-fn agent(owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<AgentId, IdentityError> {
+fn agent(owners: Option<&[AgentId]>, claims: &HeaderClaims) -> Result<AgentId, IdentityError> {
     let named = match &claims.agent_id {
         None => None,
         Some(text) => {
@@ -107,9 +109,13 @@ fn agent(owner: Option<&AgentId>, claims: &HeaderClaims) -> Result<AgentId, Iden
             Some(AgentId::Named(name.map_err(|e| IdentityError::Agent(shown(text), e))?))
         }
     };
-    match (owner, named) {
-        (Some(owner), Some(named)) if *owner != named => Err(IdentityError::Foreign(owner.clone())),
-        (Some(owner), _) => Ok(owner.clone()),
+    match (owners, named) {
+        (Some(owners), Some(named)) if owners.contains(&named) => Ok(named),
+        (Some(_), Some(_)) => Err(IdentityError::Foreign),
+        (Some([only]), None) => Ok(only.clone()),
+        // Its holder may do so, for no header can name this one.
+        (Some(owners), None) if owners.contains(&AgentId::Default) => Ok(AgentId::Default),
+        (Some(_), None) => Err(IdentityError::WhichOne),
         (None, named) => Ok(named.unwrap_or(AgentId::Default)),
     }
 }
@@ -212,15 +218,27 @@ mod tests {
 
     #[test]
     fn a_key_says_who_speaks() {
-        let id = |name: &str| AgentId::Named(name.parse().unwrap());
-        let with = |owner: &AgentId, pairs: &[(&str, &str)]| {
-            Identity::settle(Some(owner), &headers(pairs), &Claims::default()).map(|i| i.agent)
+        let id = |name: &str| AgentId::from_trusted(name).unwrap();
+        let with = |owners: &[&str], pairs: &[(&str, &str)]| {
+            let owners: Vec<AgentId> = owners.iter().map(|name| id(name)).collect();
+            Identity::settle(Some(&owners), &headers(pairs), &Claims::default()).map(|i| i.agent)
         };
-        assert_eq!(with(&id("a"), &[]), Ok(id("a")));
-        assert_eq!(with(&id("a"), &[("agent", "A")]), Ok(id("a")));
-        assert_eq!(with(&id("a"), &[("agent", "b")]), Err(IdentityError::Foreign(id("a"))));
-        assert_eq!(with(&AgentId::Default, &[]), Ok(AgentId::Default));
-        assert_eq!(with(&AgentId::Default, &[("agent", "b")]), Err(IdentityError::Foreign(AgentId::Default)));
-        assert!(matches!(with(&id("a"), &[("agent", "../x")]), Err(IdentityError::Agent(..))));
+        for (owners, named, agent) in [
+            (&["a"][..], None, Ok(id("a"))),
+            (&["a"], Some("A"), Ok(id("a"))),
+            (&["a"], Some("b"), Err(IdentityError::Foreign)),
+            (&["_default"], None, Ok(AgentId::Default)),
+            (&["_default"], Some("b"), Err(IdentityError::Foreign)),
+            (&["a", "b"], Some("b"), Ok(id("b"))),
+            (&["a", "b"], Some("c"), Err(IdentityError::Foreign)),
+            (&["a", "b"], None, Err(IdentityError::WhichOne)),
+            (&["_default", "a"], None, Ok(AgentId::Default)),
+            (&["_default", "a"], Some("a"), Ok(id("a"))),
+            (&[], None, Err(IdentityError::WhichOne)),
+        ] {
+            let pairs: Vec<_> = named.map(|name| ("agent", name)).into_iter().collect();
+            assert_eq!(with(owners, &pairs), agent, "{owners:?} {named:?}");
+        }
+        assert!(matches!(with(&["a"], &[("agent", "../x")]), Err(IdentityError::Agent(..))));
     }
 }

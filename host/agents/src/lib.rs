@@ -4,6 +4,7 @@
 mod backend;
 mod build;
 mod embedded;
+mod errand;
 mod error;
 mod host;
 mod identity;

@@ -1,48 +1,34 @@
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::{Lifting, StreamLifter};
-use upstream::ContentKind;
+use upstream::{Events, UpstreamError};
 
-use crate::backend::{BackendBody, BackendError};
-
-/// An answer whose text may hold what has fields of its own: what goes on, and is recorded, has it there.
+/// A stream whose words may hold what has fields of its own: what goes on, and is recorded, has it there.
 pub(crate) struct Lifted {
-    inner: BackendBody,
-    how: How,
+    events: Events,
+    lifter: StreamLifter,
     over: bool,
     /// Why it is over, when something had to be said before.
-    error: Option<BackendError>,
+    error: Option<UpstreamError>,
 }
 
-enum How {
-    Stream(StreamLifter),
-    /// An answer in one piece, until all of it is there.
-    Whole(Lifting, BytesMut),
-    /// One that is too long to be looked into.
-    Pass,
-}
-
-/// The longest answer in one piece that is looked into.
-const MAX_WHOLE: usize = 4 << 20;
+/// Answers above this are looked into off the async threads.
+const LIFT_INLINE: usize = 256 << 10;
 
 impl Lifted {
-    pub(crate) fn new(inner: BackendBody, kind: ContentKind, lifting: Lifting) -> Self {
-        let how = match kind {
-            ContentKind::Events => How::Stream(StreamLifter::new(lifting)),
-            ContentKind::Whole => How::Whole(lifting, BytesMut::new()),
-        };
-        Lifted { inner, how, over: false, error: None }
+    pub(crate) fn new(events: Events, lifting: Lifting) -> Self {
+        Lifted { events, lifter: StreamLifter::new(lifting), over: false, error: None }
     }
 
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BackendError>>> {
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         while !self.over {
-            let out = match std::task::ready!(self.inner.poll_data(cx)) {
-                Some(Ok(data)) => self.how.take(data),
+            let out = match std::task::ready!(self.events.poll_events(cx)) {
+                Some(Ok(data)) => self.lifter.push(&data),
                 end => {
                     self.over = true;
                     self.error = end.and_then(Result::err);
-                    self.how.finish()
+                    self.lifter.finish()
                 }
             };
             if !out.is_empty() {
@@ -51,36 +37,22 @@ impl Lifted {
         }
         Poll::Ready(self.error.take().map(Err))
     }
-}
 
-impl From<Lifted> for BackendBody {
-    fn from(lifted: Lifted) -> Self {
-        BackendBody::Lifted(Box::new(lifted))
+    /// Whether the closing `[DONE]` has been given: it passes at once, behind whatever was held back.
+    pub(crate) fn is_done(&self) -> bool {
+        self.events.is_done()
     }
 }
 
-impl How {
-    fn take(&mut self, data: Bytes) -> Bytes {
-        match self {
-            How::Stream(lifter) => lifter.push(&data),
-            How::Pass => data,
-            How::Whole(_, held) => {
-                held.extend_from_slice(&data);
-                if held.len() <= MAX_WHOLE {
-                    return Bytes::new();
-                }
-                let held = std::mem::take(held).freeze();
-                *self = How::Pass;
-                held
-            }
+/// An answer that is all there, lifted; `stream`: it is a stream of events.
+pub(crate) async fn at_once(answer: Bytes, stream: bool, lifting: Lifting) -> Bytes {
+    let (as_it_is, large) = (answer.clone(), answer.len() > LIFT_INLINE);
+    let lift = move || {
+        if !stream {
+            return lifting.whole(answer);
         }
-    }
-
-    fn finish(&mut self) -> Bytes {
-        match std::mem::replace(self, How::Pass) {
-            How::Stream(mut lifter) => lifter.finish(),
-            How::Whole(lifting, held) => lifting.whole(held.freeze()),
-            How::Pass => Bytes::new(),
-        }
-    }
+        let mut lifter = StreamLifter::new(lifting);
+        [lifter.push(&answer), lifter.finish()].concat().into()
+    };
+    if large { tokio::task::spawn_blocking(lift).await.unwrap_or(as_it_is) } else { lift() }
 }

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub(crate) records_dropped: Counter,
     pub(crate) reloads: Family<ReloadLabels, Counter>,
     pub(crate) in_flight: Gauge,
+    pub(crate) upstream_attempts: Family<AttemptLabels, Counter>,
+    pub(crate) upstream_ejected: Family<UpstreamLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,6 +47,18 @@ pub(crate) struct SampleLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct AgentLabels {
     pub(crate) agent: String,
+}
+
+/// Names of upstreams are bounded by config.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct AttemptLabels {
+    pub(crate) upstream: String,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct UpstreamLabels {
+    pub(crate) upstream: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -82,6 +96,8 @@ impl Metrics {
             records_dropped: Counter::default(),
             reloads: Family::default(),
             in_flight: Gauge::default(),
+            upstream_attempts: Family::default(),
+            upstream_ejected: Family::default(),
         };
         let m = metrics.clone();
         registry.register("metaclaw_turns", "Turns that ended, by how", m.turns);
@@ -109,6 +125,16 @@ impl Metrics {
         );
         registry.register("metaclaw_sessions_ended", "Sessions that ended, by why", m.sessions_ended);
         registry.register("metaclaw_reloads", "Reloads, by what came of them", m.reloads);
+        registry.register(
+            "metaclaw_upstream_attempts",
+            "Requests to upstreams, asking again included, by what came of them",
+            m.upstream_attempts,
+        );
+        registry.register(
+            "metaclaw_upstream_ejected",
+            "Whether an upstream has failed so often that turns go elsewhere if they can",
+            m.upstream_ejected,
+        );
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);
         metrics
     }

@@ -33,6 +33,14 @@ impl OpenTurn {
         self.held.as_ref().map(|(_, begun)| begun.id)
     }
 
+    /// Notes who answers, where that is another than the first who was asked.
+    pub(crate) fn answered_by(&mut self, upstream: &str, model: &str) {
+        if let Some((_, begun)) = &mut self.held {
+            upstream.clone_into(&mut begun.upstream);
+            begun.model = if model.is_empty() { begun.request.model().into_owned() } else { model.to_owned() };
+        }
+    }
+
     /// Time since the whole request was there.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()

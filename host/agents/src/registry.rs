@@ -19,6 +19,8 @@ pub struct Agent {
     pub policy: Result<Arc<AgentPolicy>, Arc<str>>,
     /// Where its turns may go; the first is the configured choice. Not empty.
     pub targets: Arc<[Target]>,
+    /// Where a turn goes whose target fails, in order.
+    pub fallbacks: Arc<[Target]>,
     /// What its policy keeps.
     pub(crate) values: Arc<AgentValues>,
     /// Its folders, for a policy that has the grant.

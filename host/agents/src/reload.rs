@@ -31,7 +31,7 @@ impl Host {
 
     /// Whether there is an upstream of this name.
     pub fn has_upstream(&self, name: &str) -> bool {
-        self.upstreams.contains_key(name)
+        self.upstreams.has(name)
     }
 
     /// Notes a reload: what could not be taken over; `changed` says whether anything was.

@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -6,10 +7,11 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use domain::{AgentId, SessionId, TokenTrace, TurnId, TurnOutcome};
 use http_body::{Body, Frame, SizeHint};
-use protocol::{StreamEnd, StreamWatch};
-use upstream::ContentKind;
+use tokio::time::{Instant, Sleep};
 
-use crate::backend::{Answering, BackendBody, BackendError};
+use crate::backend::BackendBody;
+use crate::errand::Answered;
+use crate::error::TurnError;
 use crate::open_turn::{Ending, OpenTurn};
 use crate::recorder::Begun;
 
@@ -23,12 +25,12 @@ pub struct Reply {
     pub session: SessionId,
     /// The value of `x-metaclaw-policy`: which module decided, and why the built-in did if it had to.
     pub policy: String,
+    /// The value of `x-metaclaw-upstream`, when there is something to tell: who answered, after how many attempts.
+    pub upstream: Option<String>,
     /// How many skills were injected.
     pub skills: usize,
-    /// Whether `body` is an event stream.
+    /// Whether `body` is an event stream, as the client wanted; otherwise it is JSON.
     pub streamed: bool,
-    /// As the upstream sent it.
-    pub content_type: Option<http::HeaderValue>,
     /// The bytes.
     pub body: ReplyBody,
 }
@@ -40,75 +42,133 @@ pub(crate) struct Outline {
     session: SessionId,
     policy: String,
     skills: usize,
-}
-
-impl Reply {
-    pub(crate) fn about(begun: &Begun, policy: String) -> Outline {
-        let (agent, session) = (begun.agent.id.clone(), begun.session.clone());
-        Outline { turn: begun.id, agent, session, policy, skills: begun.skills.len() }
-    }
-}
-
-impl Outline {
-    pub(crate) fn answered(self, answering: Answering, turn: OpenTurn) -> Reply {
-        let streamed = answering.kind == ContentKind::Events;
-        Reply {
-            turn: self.turn,
-            agent: self.agent,
-            session: self.session,
-            policy: self.policy,
-            skills: self.skills,
-            streamed,
-            content_type: answering.content_type,
-            body: ReplyBody::new(answering.body, streamed, turn, answering.tokens),
-        }
-    }
+    pub(crate) streamed: bool,
 }
 
 /// Passes an answer's bytes on as they come and keeps a copy beside them. When it ends, or is dropped because the client
 /// went away, the turn is handed to the recorder; dropping it also drops the upstream's body, which closes that connection.
+///
+/// A stream consists of whole events at every moment, so that an error, which the reader of this body writes as an event of
+/// its own, or a word to wait on can stand between any two frames.
 pub struct ReplyBody {
-    inner: BackendBody,
+    source: Source,
     streamed: bool,
-    watch: StreamWatch,
     kept: BytesMut,
     too_large: bool,
     first_byte: Option<Duration>,
     turn: OpenTurn,
     tokens: Arc<OnceLock<TokenTrace>>,
-    ended: bool,
-    refused: bool,
-    /// Bytes still to come, when the upstream announced how many. The server's connection does not ask again once they are
-    /// out, so the end must be seen here.
-    left: Option<u64>,
+    pulse: Option<Pulse>,
+    over: bool,
+}
+
+/// Where the bytes come from.
+enum Source {
+    /// Nobody has answered yet.
+    Awaited(Pin<Box<dyn Future<Output = Result<Answered, TurnError>> + Send>>),
+    Begun(BackendBody),
+}
+
+/// Tells the client of a silent stream to wait on. As with the upstream's own timer, a piece of the answer does not pay for
+/// a clock: the silence lasts between one and two of `every`.
+pub(crate) struct Pulse {
+    timer: Pin<Box<Sleep>>,
+    every: Duration,
+    heard: bool,
 }
 
 /// The most of one answer that is kept for the record; a longer answer goes out whole but is not learned from.
 const MAX_KEPT: usize = 16 << 20;
+/// A comment, which every reader of event streams skips.
+const WAIT_ON: &[u8] = b": keep-alive\n\n";
+
+impl Reply {
+    pub(crate) fn about(begun: &Begun, policy: String) -> Outline {
+        Outline {
+            turn: begun.id,
+            agent: begun.agent.id.clone(),
+            session: begun.session.clone(),
+            policy,
+            skills: begun.skills.len(),
+            streamed: begun.request.stream(),
+        }
+    }
+}
+
+impl Outline {
+    /// Somebody has answered.
+    pub(crate) fn answered(self, answered: Answered, mut turn: OpenTurn, pulse: Option<Pulse>) -> Reply {
+        let Answered { answering, by, attempts, fell_back } = answered;
+        if fell_back {
+            turn.answered_by(&by.upstream, &by.model);
+        }
+        let upstream = (attempts > 1 || fell_back).then(|| format!("{}; attempts={attempts}", by.upstream));
+        let body = ReplyBody::new(Source::Begun(answering.body), self.streamed, turn, answering.tokens, pulse);
+        self.with(upstream, body)
+    }
+
+    /// Nobody has answered yet.
+    pub(crate) fn awaited(
+        self,
+        asking: Pin<Box<dyn Future<Output = Result<Answered, TurnError>> + Send>>,
+        turn: OpenTurn,
+        pulse: Pulse,
+    ) -> Reply {
+        let body = ReplyBody::new(Source::Awaited(asking), self.streamed, turn, Arc::default(), Some(pulse));
+        self.with(None, body)
+    }
+
+    /// The host answers itself.
+    pub(crate) fn own(self, answer: Bytes, turn: OpenTurn) -> Reply {
+        let source = Source::Begun(BackendBody::Own(Some(answer)));
+        let body = ReplyBody::new(source, self.streamed, turn, Arc::default(), None);
+        self.with(None, body)
+    }
+
+    fn with(self, upstream: Option<String>, body: ReplyBody) -> Reply {
+        let Outline { turn, agent, session, policy, skills, streamed } = self;
+        Reply { turn, agent, session, policy, upstream, skills, streamed, body }
+    }
+}
+
+impl Pulse {
+    pub(crate) fn every(every: Duration) -> Self {
+        Pulse { timer: Box::pin(tokio::time::sleep(every)), every, heard: false }
+    }
+
+    /// Waits for the first time that something must be said.
+    pub(crate) async fn beat(&mut self) {
+        self.timer.as_mut().await;
+    }
+
+    /// Whether something must be said now.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            std::task::ready!(self.timer.as_mut().poll(cx));
+            self.timer.as_mut().reset(Instant::now() + self.every);
+            if !std::mem::take(&mut self.heard) {
+                return Poll::Ready(());
+            }
+        }
+    }
+}
 
 impl ReplyBody {
-    pub(crate) fn new(inner: BackendBody, streamed: bool, turn: OpenTurn, tokens: Arc<OnceLock<TokenTrace>>) -> Self {
-        let refused = matches!(inner, BackendBody::Own(_));
-        let left = inner.size_hint().exact();
-        ReplyBody {
-            inner,
-            streamed,
-            watch: StreamWatch::default(),
-            kept: BytesMut::new(),
-            too_large: false,
-            first_byte: None,
-            turn,
-            tokens,
-            ended: false,
-            refused,
-            left,
-        }
+    fn new(
+        source: Source,
+        streamed: bool,
+        turn: OpenTurn,
+        tokens: Arc<OnceLock<TokenTrace>>,
+        pulse: Option<Pulse>,
+    ) -> Self {
+        let (kept, too_large, first_byte, over) = (BytesMut::new(), false, None, false);
+        ReplyBody { source, streamed, kept, too_large, first_byte, turn, tokens, pulse, over }
     }
 
     fn keep(&mut self, data: &[u8]) {
         self.first_byte.get_or_insert_with(|| self.turn.elapsed());
-        if self.streamed {
-            self.watch.push(data);
+        if let Some(pulse) = &mut self.pulse {
+            pulse.heard = true;
         }
         if self.kept.len() + data.len() > MAX_KEPT {
             self.too_large = true;
@@ -118,136 +178,101 @@ impl ReplyBody {
         }
     }
 
-    /// The upstream's body is over: what, if anything, must still be said?
-    fn closing_words(&mut self) -> (TurnOutcome, Option<Bytes>) {
-        if self.refused {
-            return (TurnOutcome::Refused, None);
-        }
-        match self.streamed.then(|| self.watch.end()) {
-            None | Some(StreamEnd::Done) => (TurnOutcome::Complete, None),
-            Some(StreamEnd::Finished) => {
-                let done: &[u8] =
-                    if self.watch.at_event_start() { b"data: [DONE]\n\n" } else { b"\n\ndata: [DONE]\n\n" };
-                (TurnOutcome::Complete, Some(Bytes::copy_from_slice(done)))
-            }
-            Some(StreamEnd::Broken) => (TurnOutcome::Failed, Some(self.broken_event())),
+    /// All of the answer was given.
+    fn outcome(&self) -> TurnOutcome {
+        match self.source {
+            Source::Begun(BackendBody::Own(_)) => TurnOutcome::Refused,
+            _ => TurnOutcome::Complete,
         }
     }
 
-    fn broken_event(&self) -> Bytes {
-        let error = protocol::ErrorBody {
-            error: protocol::ErrorDetail {
-                message: "the upstream broke off before the end of its answer".into(),
-                kind: "upstream_error",
-                param: None,
-                code: "upstream_broken",
-                request_id: self.turn.id().map(|id| id.to_string()).unwrap_or_default(),
-            },
-        };
-        let event = error.to_event();
-        if self.watch.at_event_start() { event } else { [b"\n\n".as_slice(), &event].concat().into() }
+    fn is_done(&self) -> bool {
+        matches!(&self.source, Source::Begun(body) if body.is_done())
     }
 
     fn hand_over(&mut self, outcome: TurnOutcome) {
+        self.over = true;
         let answer = std::mem::take(&mut self.kept).freeze();
         let tokens = (outcome == TurnOutcome::Complete).then(|| self.tokens.get().cloned()).flatten();
         self.turn.end(Ending { outcome, first_byte: self.first_byte, answer, streamed: self.streamed, tokens });
+    }
+
+    fn fail(&mut self, error: TurnError) -> Poll<Option<Result<Frame<Bytes>, TurnError>>> {
+        // Of a stream, the last event says it.
+        if !self.streamed {
+            tracing::warn!(turn = ?self.turn.id(), %error, "an answer broke off");
+        }
+        self.hand_over(TurnOutcome::Failed);
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Nothing comes at the moment.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TurnError>>> {
+        let done = self.is_done();
+        match &mut self.pulse {
+            Some(pulse) if !done => pulse.poll(cx).map(|()| Some(Ok(Frame::data(Bytes::from_static(WAIT_ON))))),
+            _ => Poll::Pending,
+        }
     }
 }
 
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = BackendError;
+    type Error = TurnError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BackendError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, TurnError>>> {
         let this = &mut *self;
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        match std::task::ready!(this.inner.poll_data(cx)) {
-            Some(Ok(data)) => {
-                this.keep(&data);
-                this.left = this.left.map(|left| left.saturating_sub(data.len() as u64));
-                if this.left == Some(0) && !this.streamed {
-                    this.ended = true;
-                    let (outcome, _) = this.closing_words();
-                    this.hand_over(outcome);
+        while !this.over {
+            let next = match &mut this.source {
+                Source::Begun(body) => body.poll_data(cx),
+                Source::Awaited(asking) => match asking.as_mut().poll(cx) {
+                    Poll::Pending => return this.wait(cx),
+                    Poll::Ready(Err(error)) => return this.fail(error),
+                    Poll::Ready(Ok(Answered { answering, by, fell_back, .. })) => {
+                        if fell_back {
+                            this.turn.answered_by(&by.upstream, &by.model);
+                        }
+                        this.source = Source::Begun(answering.body);
+                        this.tokens = answering.tokens;
+                        continue;
+                    }
+                },
+            };
+            match next {
+                Poll::Pending => return this.wait(cx),
+                Poll::Ready(Some(Ok(data))) => {
+                    this.keep(&data);
+                    // A body of announced length is not asked again once its bytes are out.
+                    if this.is_done()
+                        && !matches!(this.source, Source::Begun(BackendBody::Events(_) | BackendBody::Lifted(_)))
+                    {
+                        this.hand_over(this.outcome());
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            None => {
-                this.ended = true;
-                let (outcome, words) = this.closing_words();
-                this.hand_over(outcome);
-                Poll::Ready(words.map(|w| Ok(Frame::data(w))))
-            }
-            Some(Err(error)) => {
-                this.ended = true;
-                tracing::warn!(turn = ?this.turn.id(), %error, "an answer broke off");
-                let words = (this.streamed && this.watch.end() != StreamEnd::Done).then(|| this.broken_event());
-                let whole = this.streamed && words.is_none();
-                this.hand_over(if whole { TurnOutcome::Complete } else { TurnOutcome::Failed });
-                match words {
-                    Some(words) => Poll::Ready(Some(Ok(Frame::data(words)))),
-                    None if whole => Poll::Ready(None),
-                    // A body of announced length cannot be mended: the connection closes, which the client notices.
-                    None => Poll::Ready(Some(Err(error))),
-                }
+                Poll::Ready(Some(Err(error))) => return this.fail(error.into()),
+                Poll::Ready(None) => this.hand_over(this.outcome()),
             }
         }
+        Poll::Ready(None)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended
+        self.over
     }
 
     fn size_hint(&self) -> SizeHint {
-        // A stream may get closing words, so its length is not known.
-        if self.streamed { SizeHint::default() } else { self.inner.size_hint() }
+        match &self.source {
+            Source::Begun(body) if !self.streamed => body.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }
 
 impl Drop for ReplyBody {
     fn drop(&mut self) {
         // A client may leave as soon as it has read `[DONE]`, before the connection to the upstream is seen to end.
-        let whole = self.streamed && self.watch.end() == StreamEnd::Done;
-        self.hand_over(match (whole, self.refused) {
-            (true, true) => TurnOutcome::Refused,
-            (true, false) => TurnOutcome::Complete,
-            (false, _) => TurnOutcome::Cancelled,
-        });
-    }
-}
-
-impl BackendBody {
-    /// The next bytes; trailers are skipped.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BackendError>>> {
-        loop {
-            let frame = match self {
-                BackendBody::Own(bytes) => return Poll::Ready(bytes.take().map(Ok)),
-                BackendBody::Lifted(body) => return body.poll_data(cx),
-                BackendBody::Embedded(body) => {
-                    return body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from)));
-                }
-                BackendBody::Http(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
-            };
-            match frame {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Poll::Ready(Some(Ok(data)));
-                    }
-                }
-            }
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            BackendBody::Http(body) => body.size_hint(),
-            BackendBody::Lifted(_) | BackendBody::Embedded(_) => SizeHint::default(),
-            BackendBody::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-        }
+        let outcome = if self.is_done() { self.outcome() } else { TurnOutcome::Cancelled };
+        self.hand_over(outcome);
     }
 }

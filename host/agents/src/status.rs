@@ -120,6 +120,7 @@ mod tests {
             store: store::Store::open(&home.path().join("state"), store::StoreOptions::default()).await.unwrap(),
             metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
             idle_timeout: Duration::from_secs(60),
+            keep_alive: Duration::from_secs(15),
         });
         assert_eq!(host.problems(), Vec::<String>::new());
         engine.shutdown();

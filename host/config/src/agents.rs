@@ -1,5 +1,6 @@
 //! Each agent's settings: what it says itself, what `_default` says, what the top level says.
 
+mod fallbacks;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub struct AgentConfig {
     pub mode: Mode,
     /// Where its turns may be answered: the configured choice first. Never empty, and no target twice.
     pub targets: Vec<Target>,
+    /// Where a turn goes whose target fails, in order.
+    pub fallbacks: Vec<Target>,
     /// What its prompts get.
     pub skills: SkillsConfig,
     /// Who decides.
@@ -131,7 +134,8 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
         resume_from_ckpt: reader.for_agent::<String>(id, "rl.resume_from_ckpt").filter(named),
     };
     let policy = policy::build(id, skills, reader);
-    AgentConfig { mode: mode(id, reader), targets, skills, policy, rl }
+    let fallbacks = fallbacks::build(id, reader, upstreams);
+    AgentConfig { mode: mode(id, reader), targets, fallbacks, skills, policy, rl }
 }
 
 /// Where agents have their adapters that name no folder of their own.

@@ -1,8 +1,8 @@
 //! Changes single values of the file, and leaves its comments, its order and everything else alone.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -16,10 +16,14 @@ use crate::paths::{Environment, Paths, process_environment};
 use crate::problem::{Place, Problem, Problems, Report};
 use crate::schema;
 use crate::setting::{Kind, Setting};
+use crate::settings::Settings;
 use crate::yaml::{self, Key, Node, Value, join};
 
 /// Stands for a secret that is not set where the change is made, but will be where metaclaw is started.
 const UNSET: &str = "not-set-here-0123456789";
+
+/// More copies of one second than anybody makes.
+const MAX_COPIES: u32 = 99;
 
 /// What becomes of a key.
 enum Change {
@@ -73,6 +77,90 @@ fn apply(
     options: LoadOptions,
     environment: Environment<'_>,
 ) -> Result<Vec<Problem>, ConfigError> {
+    let edited = work_out(paths, changes, options, environment)?;
+    write(&paths.config_file, &edited.text)
+        .map_err(|source| ConfigError::Write { file: paths.config_file.clone(), source })?;
+    Ok(edited.warnings)
+}
+
+/// The file with its changes, and what somebody should look at about the changed keys.
+#[derive(Debug)]
+pub struct Edited {
+    /// The whole text.
+    pub text: String,
+    /// What is questionable about the changed keys.
+    pub warnings: Vec<Problem>,
+}
+
+/// What the file would be if these keys were set, or taken out where no value is given; a key that is not there to be
+/// taken out is no error. Checked as [`set`] checks it; nothing is written.
+pub fn edited(
+    paths: &Paths,
+    changes: &[(String, Option<String>)],
+    options: LoadOptions,
+) -> Result<Edited, ConfigError> {
+    let settings = Settings::read(&paths.not_required())?;
+    let there = |key: &str| settings.get(key).is_ok() && settings.has(key);
+    let mut typed = Vec::new();
+    for (key, value) in changes {
+        match value {
+            Some(text) => typed.push((key.as_str(), Change::Put(value_for(key, text)?))),
+            None if there(key) => typed.push((key.as_str(), Change::Remove)),
+            None => {}
+        }
+    }
+    work_out(paths, typed, options, &lenient_environment)
+}
+
+/// Puts a whole text in the file's place (0600, atomically) and keeps what was there in a file beside it, its name ending
+/// in `.bak-STAMP`, 0600. Returns that file, if there was anything to keep.
+///
+/// Nothing is written when the text, read as the host reads it, has an error; secrets in variables that are not set here
+/// count as set.
+pub fn replace(paths: &Paths, text: &str, stamp: &str, options: LoadOptions) -> Result<Option<PathBuf>, ConfigError> {
+    build_text(text, paths, options, &lenient_environment)?;
+    let file = &paths.config_file;
+    let fail = |source| ConfigError::Write { file: file.clone(), source };
+    let backup = match fs::read(file) {
+        Ok(before) => Some(keep(file, &before, stamp).map_err(fail)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(fail(error)),
+    };
+    write(file, text).map_err(fail)?;
+    Ok(backup)
+}
+
+/// Writes a copy that replaces nothing: when the name is taken, a number is added.
+fn keep(file: &Path, bytes: &[u8], stamp: &str) -> io::Result<PathBuf> {
+    let named = |number: u32| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".bak-{stamp}"));
+        if number > 1 {
+            name.push(format!("-{number}"));
+        }
+        PathBuf::from(name)
+    };
+    let mut number = 1;
+    loop {
+        let copy = named(number);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy) {
+            Ok(mut out) => {
+                out.write_all(bytes)?;
+                out.sync_all()?;
+                return Ok(copy);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < MAX_COPIES => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn work_out(
+    paths: &Paths,
+    changes: Vec<(&str, Change)>,
+    options: LoadOptions,
+    environment: Environment<'_>,
+) -> Result<Edited, ConfigError> {
     let mut report = Report::default();
     let source = Source::read(&paths.not_required(), &mut report);
     let before = source.text.unwrap_or_default();
@@ -111,9 +199,7 @@ fn apply(
             problems.problems.into_iter().filter(about).collect()
         }
     };
-    write(&paths.config_file, &after)
-        .map_err(|source| ConfigError::Write { file: paths.config_file.clone(), source })?;
-    Ok(warnings)
+    Ok(Edited { text: after, warnings })
 }
 
 /// The key as the file spells it: agents' names are lower-cased when they are read.

@@ -13,6 +13,7 @@
 //!
 //! This is the only crate that reads the environment and the config file.
 
+mod admin;
 mod agents;
 mod credential;
 mod edit;
@@ -34,8 +35,9 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use admin::AdminListen;
 pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
-pub use edit::{set, unset};
+pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};
 pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use domain::{AgentId, ByteSize, Mode};
 
+use crate::admin::{self, AdminListen};
 use crate::agents::{self, AgentConfig, Agents};
 use crate::paths::{Environment, Paths, process_environment};
 use crate::problem::{Problem, Problems, Report};
@@ -49,6 +50,8 @@ pub struct Config {
     pub home: PathBuf,
     /// Where and how to listen.
     pub server: ServerConfig,
+    /// Where operators reach the host.
+    pub admin: AdminListen,
     /// Who answers, by name. Never empty.
     pub upstreams: BTreeMap<String, UpstreamConfig>,
     /// When sessions end.
@@ -185,11 +188,13 @@ fn build(
     let mut reader = Reader { settings: &settings, paths, options, report: &mut report, environment };
 
     let server = server::build(&mut reader);
+    let admin = admin::build(&mut reader);
     let upstreams = upstreams::build(&mut reader);
     let agents = agents::build(&mut reader, &upstreams);
     let config = Config {
         home: paths.home.clone(),
         server,
+        admin,
         sessions: SessionsConfig { idle_timeout: reader.value("sessions.idle_timeout").unwrap_or_default() },
         log: LogConfig {
             max_size: reader.value("log.max_size").unwrap_or(ByteSize(16 << 20)),
@@ -216,10 +221,11 @@ fn build(
     if wrong { Err(problems) } else { Ok(Loaded { config, warnings: problems.problems }) }
 }
 
+/// Who can write it decides what runs here, and who can read it knows whom to ask; if not now, with the next key that is put in.
 fn review_file(source: &Source, settings: &Settings, report: &mut Report) {
-    if source.mode & 0o077 != 0 && settings.holds_literal_secret() {
-        let message = format!("the file holds secrets and is open to other users (mode {:04o})", source.mode & 0o7777);
-        report.warning("", None, message, format!("`chmod 600 {}`", settings.file.display()));
+    if source.mode & 0o077 != 0 {
+        let message = format!("the file is open to other users (mode {:04o})", source.mode & 0o7777);
+        report.error("", None, message, format!("`chmod 600 {}`", settings.file.display()));
     }
 }
 

@@ -50,6 +50,9 @@ pub struct AgentOverview {
     pub mode: &'static str,
     /// Where its turns may be answered, the configured choice first.
     pub targets: Vec<Target>,
+    /// Where a turn goes whose target fails, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fallbacks: Vec<Target>,
     /// Its own skill folder; none when no skills are injected.
     pub skills: Option<PathBuf>,
     /// Who decides on `route`, `select` and `filter`: `builtin:default`, or a module's path and digest.
@@ -91,6 +94,7 @@ impl Config {
                 Mode::Auto => "auto",
             },
             targets: agent.targets.clone(),
+            fallbacks: agent.fallbacks.clone(),
             skills: agent.skills.enabled.then(|| self.skills_dir.join(id.as_str())),
             route: module_text(hooks.route.as_ref()),
             select: module_text(hooks.select.as_ref()),
@@ -129,9 +133,10 @@ impl fmt::Display for UpstreamOverview {
 impl fmt::Display for AgentOverview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "agent {}\n    mode      {}", self.agent, self.mode)?;
-        for target in &self.targets {
+        let targets = self.targets.iter().map(|target| ("target  ", target));
+        for (word, target) in targets.chain(self.fallbacks.iter().map(|target| ("fallback", target))) {
             let model = if target.model.is_empty() { "as the client asks" } else { &target.model };
-            write!(f, "\n    target    {}: {model}", target.upstream)?;
+            write!(f, "\n    {word}  {}: {model}", target.upstream)?;
         }
         match &self.skills {
             Some(folder) => write!(f, "\n    skills    {}", folder.display())?,

@@ -11,6 +11,8 @@ pub struct Paths {
     pub config_file: PathBuf,
     /// Whether somebody named the file: then it must exist.
     pub(crate) named: bool,
+    /// Whether the home has keys in its key file, which is not this crate's to read: then the configuration need have none.
+    pub(crate) keyed: bool,
     /// What `~` stands for.
     user_home: Option<PathBuf>,
 }
@@ -46,7 +48,12 @@ impl Paths {
         let home = absolute(home)?;
         let named = config.is_some();
         let config_file = config.map(absolute).transpose()?.unwrap_or_else(|| home.join("config.yaml"));
-        Ok(Paths { home, config_file, named, user_home })
+        Ok(Paths { home, config_file, named, keyed: false, user_home })
+    }
+
+    /// The same paths, where the home's key file has keys that clients must show.
+    pub fn with_keys(self, keyed: bool) -> Paths {
+        Paths { keyed, ..self }
     }
 
     /// The same paths for who is about to write the file: it need not exist yet, even when it was named.

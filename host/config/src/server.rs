@@ -46,19 +46,23 @@ pub struct ServerConfig {
     pub api_key: Option<Secret>,
     /// The keys of clients that speak as one agent. No two keys are the same. When there is any key, everybody needs one.
     pub agent_keys: BTreeMap<AgentId, Secret>,
+    /// Whether clients have keys of the key file.
+    pub keyed: bool,
     /// The largest request body.
     pub max_body: ByteSize,
     /// How long answers may go on after the stop signal.
     pub shutdown_grace: Duration,
+    /// After which silence the client of a stream is told to wait on; zero: never.
+    pub keep_alive: Duration,
 }
 
 impl ServerConfig {
     /// Whether clients must show a key.
     pub fn wants_key(&self) -> bool {
-        self.api_key.is_some() || !self.agent_keys.is_empty()
+        self.keyed || self.api_key.is_some() || !self.agent_keys.is_empty()
     }
 
-    /// A key with which to speak as this agent: its own, else the one for all.
+    /// A key with which to speak as this agent: its own, else the one for all. Those of the key file nobody can know.
     pub fn key_of(&self, agent: &AgentId) -> Option<&Secret> {
         self.agent_keys.get(agent).or(self.api_key.as_ref())
     }
@@ -70,8 +74,10 @@ pub(crate) fn build(reader: &mut Reader<'_>) -> ServerConfig {
         port: reader.options.port.or_else(|| reader.value("proxy.port")).unwrap_or_default(),
         api_key: reader.secret("proxy.api_key"),
         agent_keys: agent_keys(reader),
+        keyed: reader.paths.keyed,
         max_body: reader.value("proxy.max_body").unwrap_or(ByteSize(0)),
         shutdown_grace: reader.value("proxy.shutdown_grace").unwrap_or_default(),
+        keep_alive: reader.value("proxy.keep_alive").unwrap_or_default(),
     };
     check_exposure(&server, reader);
     check_different(&server, reader);
@@ -90,13 +96,13 @@ fn agent_key(id: &AgentId) -> String {
 
 /// A proxy that strangers can reach without a key spends its owner's money and shows them the owner's skills.
 fn check_exposure(server: &ServerConfig, reader: &mut Reader<'_>) {
-    const REMEDY: &str = "set proxy.host to 127.0.0.1, or set proxy.api_key to the reference (env:NAME, file:PATH) of \
-                          a random key (`openssl rand -hex 32`)";
+    const REMEDY: &str = "set proxy.host to 127.0.0.1, or make a key (`metaclaw keys add --agent NAME`), or set \
+                          proxy.api_key to the reference (env:NAME, file:PATH) of a random key (`openssl rand -hex 32`)";
     let exposed = !server.host.to_canonical().is_loopback();
     let host = server.host;
     // A key that is there but cannot be had has been reported already.
     if exposed && !server.wants_key() && !reader.settings.mentions("proxy.api_key") {
-        let message = format!("{host} opens the proxy to the network, and proxy.api_key is not set");
+        let message = format!("{host} opens the proxy to the network, and there is no key");
         reader.report.error("proxy.host", reader.place("proxy.host"), message, REMEDY);
     }
     for (path, _) in keys(server).filter(|(_, key)| is_weak(key)) {

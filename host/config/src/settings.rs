@@ -241,14 +241,18 @@ impl Settings {
         self.found.get(path)
     }
 
+    /// Whether the file has this key, or any key below this section.
+    pub fn has(&self, key: &str) -> bool {
+        let below = format!("{key}.");
+        let within = |path: &String| path == key || path.starts_with(&below);
+        let agents = self.agents.keys().map(|name| format!("agents.{name}"));
+        let upstreams = self.upstreams.keys().map(|name| format!("upstreams.{name}"));
+        self.found.keys().chain(&self.broken).any(within) || agents.chain(upstreams).any(|path| within(&path))
+    }
+
     /// Whether the file says something at this path, fitting or not.
     pub(crate) fn mentions(&self, path: &str) -> bool {
         self.found.contains_key(path) || self.broken.contains(path)
-    }
-
-    /// Whether some secret stands in the file itself.
-    pub(crate) fn holds_literal_secret(&self) -> bool {
-        self.found.values().any(|found| matches!(found.setting, Setting::Secret(SecretRef::Literal(_))))
     }
 
     /// What holds for an agent: its own word, else `_default`'s, else the top level's.

@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use domain::Secret;
+use domain::{EjectionLimits, RetryLimits, Secret, UpstreamLimits, UpstreamTimeouts};
 use url::{Host, Url};
 
 use crate::credential::{self, Credential};
@@ -27,6 +27,8 @@ pub struct UpstreamConfig {
     pub models: Vec<String>,
     /// How many tokens a prompt and its answer may have together, when the configuration says so.
     pub context_window: Option<u32>,
+    /// How patient to be with it; of no meaning for the embedded model.
+    pub limits: UpstreamLimits,
 }
 
 impl UpstreamConfig {
@@ -178,7 +180,8 @@ fn build_one(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<
 /// What stands for an upstream that could not be understood; the report holds the error.
 fn placeholder(name: &str) -> UpstreamConfig {
     let kind = UpstreamKind::Embedded { model: None };
-    UpstreamConfig { name: name.to_owned(), kind, models: Vec::new(), context_window: None }
+    let (models, limits) = (Vec::new(), UpstreamLimits::default());
+    UpstreamConfig { name: name.to_owned(), kind, models, context_window: None, limits }
 }
 
 fn build_http(
@@ -205,7 +208,8 @@ fn build_http(
     check_loop(name, &base_key, &base, reader);
     let Credential { auth, api_key, key_header } = credential::build(prefix, preset, &base, reader);
     let kind = UpstreamKind::Http { base, api_key, auth, key_header, provider: preset };
-    UpstreamConfig { name: name.to_owned(), kind, models, context_window: context_window(prefix, reader) }
+    let (context_window, limits) = (context_window(prefix, reader), limits(prefix, reader));
+    UpstreamConfig { name: name.to_owned(), kind, models, context_window, limits }
 }
 
 /// The region of an upstream: its own, or MetaClaw's for all of them.
@@ -235,6 +239,30 @@ fn check_loop(name: &str, base_key: &str, base: &BaseUrl, reader: &mut Reader<'_
     }
 }
 
+fn limits(prefix: &str, reader: &mut Reader<'_>) -> UpstreamLimits {
+    let UpstreamLimits { timeouts, retries, ejection } = UpstreamLimits::default();
+    let mut time = |key: &str, usual| reader.value(&format!("{prefix}.{key}")).unwrap_or(usual);
+    let timeouts = UpstreamTimeouts {
+        connect: time("timeouts.connect", timeouts.connect),
+        first_byte: time("timeouts.first_byte", timeouts.first_byte),
+        idle: time("timeouts.idle", timeouts.idle),
+        total: time("timeouts.total", timeouts.total),
+    };
+    let wait = time("retries.wait", retries.wait);
+    let backoff = time("ejection.backoff", ejection.backoff);
+    let longest = time("ejection.longest", ejection.longest).max(backoff);
+    let mut count = |key: &str, usual| reader.value(&format!("{prefix}.{key}")).unwrap_or(usual);
+    UpstreamLimits {
+        timeouts,
+        retries: RetryLimits {
+            max: count("retries.max", retries.max),
+            wait,
+            budget: count("retries.budget", retries.budget),
+        },
+        ejection: EjectionLimits { failures: count("ejection.failures", ejection.failures), backoff, longest },
+    }
+}
+
 fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<'_>) -> UpstreamConfig {
     for key in ["api_base", "api_key", "auth", "key_header", "region"] {
         let path = format!("{prefix}.{key}");
@@ -253,8 +281,8 @@ fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Re
         false => Some(model),
     });
     let models = vec![model.clone().unwrap_or_else(|| EMBEDDED.to_owned())];
-    let context_window = context_window(prefix, reader);
-    UpstreamConfig { name: name.to_owned(), kind: UpstreamKind::Embedded { model }, models, context_window }
+    let (kind, context_window) = (UpstreamKind::Embedded { model }, context_window(prefix, reader));
+    UpstreamConfig { name: name.to_owned(), kind, models, context_window, limits: UpstreamLimits::default() }
 }
 
 /// A model's name may hold a `/`, as in `Qwen/Qwen3-8B`; a path begins or ends in its own way.

@@ -16,7 +16,10 @@ mod turn;
 pub use digest::{Digest, InvalidDigest};
 pub use grants::{FileGrant, PolicyGrants};
 pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnId};
-pub use limits::{BreakerLimits, FailureRules, Fallback, PolicyLimits, WarmInstances};
+pub use limits::{
+    BreakerLimits, EjectionLimits, FailureRules, Fallback, PolicyLimits, RetryLimits, UpstreamLimits, UpstreamTimeouts,
+    WarmInstances,
+};
 pub use sample::{Sample, SampleState, TokenTrace, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};

@@ -70,6 +70,76 @@ pub struct WarmInstances {
     pub idle: Duration,
 }
 
+/// How patient the host is with one upstream, and what it does when that upstream fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct UpstreamLimits {
+    /// How long things may take.
+    pub timeouts: UpstreamTimeouts,
+    /// How often it is asked again.
+    pub retries: RetryLimits,
+    /// When it is left alone.
+    pub ejection: EjectionLimits,
+}
+
+/// How long an upstream may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// To accept a connection, TLS included.
+    pub connect: Duration,
+    /// From the request to the first byte of the answer's body, asking again included.
+    pub first_byte: Duration,
+    /// Between two pieces of an answer. It is measured coarsely: the silence ends between one and two of these.
+    pub idle: Duration,
+    /// For the whole answer, asking again included.
+    pub total: Duration,
+}
+
+/// How often an upstream is asked again, as long as nothing of an answer has been passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryLimits {
+    /// For one turn; 0: never.
+    pub max: u32,
+    /// The longest pause before asking again. An upstream that wants more is not asked again.
+    pub wait: Duration,
+    /// Of a hundred turns, so many may ask again while the upstream keeps failing.
+    pub budget: u32,
+}
+
+/// When an upstream that keeps failing is left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EjectionLimits {
+    /// So many failures in a row; 0: it is never left alone.
+    pub failures: u32,
+    /// How long it is left alone at first. Then one turn tries it; each that fails doubles the time.
+    pub backoff: Duration,
+    /// The longest that it is left alone.
+    pub longest: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        UpstreamTimeouts {
+            connect: Duration::from_secs(10),
+            // MetaClaw allows 600 s for a whole answer.
+            first_byte: Duration::from_secs(600),
+            idle: Duration::from_secs(600),
+            total: Duration::from_secs(3600),
+        }
+    }
+}
+
+impl Default for RetryLimits {
+    fn default() -> Self {
+        RetryLimits { max: 2, wait: Duration::from_secs(10), budget: 20 }
+    }
+}
+
+impl Default for EjectionLimits {
+    fn default() -> Self {
+        EjectionLimits { failures: 5, backoff: Duration::from_secs(5), longest: Duration::from_secs(300) }
+    }
+}
+
 impl Default for WarmInstances {
     fn default() -> Self {
         WarmInstances { warm: 0, max_calls: 128, idle: Duration::from_secs(60) }

@@ -3,8 +3,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
+use crate::commands::completions::{CompletionsArgs, ManArgs};
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::setup::SetupArgs;
 use crate::commands::{
-    config::ConfigArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs, skills::SkillsArgs,
+    config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs,
+    skills::SkillsArgs,
 };
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
@@ -25,14 +29,19 @@ pub(crate) struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  metaclaw models fetch                    get the embedded model (no key, no GPU)
+  metaclaw setup                           from nothing to a host that answers
   metaclaw start                           serve on 127.0.0.1:30000
   metaclaw chat --agent researcher         talk to an agent of the running host
+  metaclaw doctor                          what is wrong, and what to do
   metaclaw config check                    what every agent's settings come to
   metaclaw skills list --agent researcher  which skills that agent may be given";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Set everything up: finds what is there, asks little, tries it, writes the configuration
+    Setup(SetupArgs),
+    /// Look at everything that can be wrong, and say the remedy
+    Doctor(DoctorArgs),
     /// Start the host
     Start(StartArgs),
     /// Stop the running host; turns under way finish first
@@ -43,6 +52,8 @@ pub(crate) enum Command {
     Reload(HostArgs),
     /// List, add, show or remove agents
     Agents(AgentsArgs),
+    /// Make, list, revoke or rotate the keys that clients show
+    Keys(KeysArgs),
     /// List, show, add or check skills
     Skills(SkillsArgs),
     /// Get and list models that run in this process
@@ -55,6 +66,10 @@ pub(crate) enum Command {
     Service(ServiceArgs),
     /// Talk to an agent through the running host
     Chat(ChatArgs),
+    /// Print what a shell needs to complete this command's words
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one for each command
+    Man(ManArgs),
     /// Compile one policy module, from standard input to standard output: what a host starts for each
     #[command(hide = true)]
     CompilePolicy,
@@ -113,6 +128,9 @@ pub(crate) struct HostArgs {
     /// Only a host on this port
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// A key for administration, for a host whose `admin.listen` is an address
+    #[arg(long, value_name = "KEY", env = "METACLAW_ADMIN_KEY", hide_env_values = true)]
+    pub(crate) admin_key: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -162,6 +180,9 @@ pub(crate) struct ChatArgs {
     /// Only a host on this port
     #[arg(long)]
     pub(crate) port: Option<u16>,
+    /// A key of that agent, if the host wants one and the configuration has none
+    #[arg(long, env = "METACLAW_KEY", hide_env_values = true)]
+    pub(crate) key: Option<String>,
     /// Say this, print the answer, and end
     pub(crate) message: Option<String>,
 }

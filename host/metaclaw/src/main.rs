@@ -1,8 +1,10 @@
 //! The `metaclaw` command: reads the command line, puts the host together, and says what went wrong in words.
 
+mod admin;
 mod cli;
 mod commands;
 mod exit;
+mod keyring;
 mod logging;
 mod modules;
 mod output;

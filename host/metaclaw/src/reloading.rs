@@ -11,8 +11,9 @@ use agents::{AgentParts, Host};
 use config::{AgentConfig, Config, LoadOptions, Paths, Settings, Shown};
 use domain::AgentId;
 use policy::Engine;
-use server::Access;
+use server::{Access, Reload};
 use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{modules, service_manager, wiring};
@@ -69,13 +70,14 @@ impl Reloader {
         reloader
     }
 
-    /// Works until `stop`.
-    pub(crate) async fn run(mut self, mut asked: Signal, stop: CancellationToken) {
+    /// Works until `stop`. Who asks through the admin listener is told what came of it.
+    pub(crate) async fn run(mut self, mut hangup: Signal, mut asks: mpsc::Receiver<Reload>, stop: CancellationToken) {
         loop {
-            let asked = tokio::select! {
+            let (asked, answer) = tokio::select! {
                 () = stop.cancelled() => return,
-                _ = asked.recv() => true,
-                () = tokio::time::sleep(LOOK) => false,
+                _ = hangup.recv() => (true, None),
+                Some(answer) = asks.recv() => (true, Some(answer)),
+                () = tokio::time::sleep(LOOK) => (false, None),
             };
             let engine = self.engine.clone();
             let mut work = tokio::task::spawn_blocking(move || {
@@ -97,6 +99,8 @@ impl Reloader {
                     return;
                 }
             }
+            // Whoever has gone away need not be told.
+            let _ = answer.map(|answer| answer.send(self.host.reloads().problems));
         }
     }
 
@@ -120,7 +124,8 @@ impl Reloader {
     }
 
     fn reload(&mut self) {
-        let loaded = match config::load(&self.paths, self.options) {
+        let paths = crate::keyring::noted(self.paths.clone());
+        let loaded = match config::load(&paths, self.options) {
             Ok(loaded) => loaded,
             Err(problems) => return self.refuse(vec![problems.to_string()]),
         };
@@ -140,7 +145,7 @@ impl Reloader {
         self.host.replace_agents(default, named, config.unknown);
         // Without this, a key could be given up for a socket that is still open to the network.
         if holding.iter().all(|shown| shown.path != BOUND_TO) {
-            self.access.replace(config.server.api_key.as_ref(), &config.server.agent_keys);
+            self.access.replace_configured(config.server.api_key.as_ref(), &config.server.agent_keys);
         }
         problems.iter().for_each(|problem| tracing::warn!(%problem, "not all of the new configuration serves"));
         tracing::info!(problems = problems.len(), "the configuration was read anew");
@@ -179,7 +184,8 @@ impl Reloader {
 
     /// Agents that would be sent where this host cannot send them.
     fn strange_upstreams(&self, config: &Config) -> Vec<String> {
-        let targets = config.agents().flat_map(|(id, agent)| agent.targets.iter().map(move |target| (id, target)));
+        let all = |agent: &AgentConfig| [&agent.targets[..], &agent.fallbacks].concat();
+        let targets = config.agents().flat_map(|(id, agent)| all(agent).into_iter().map(move |target| (id, target)));
         let missing = targets.filter(|(_, target)| !self.host.has_upstream(&target.upstream));
         missing
             .map(|(id, t)| format!("agent `{id}` uses the upstream `{}`, which needs a start of the host", t.upstream))

@@ -23,6 +23,9 @@ pub(crate) struct Running {
     pub(crate) version: String,
     /// Whether callers must show a key.
     pub(crate) wants_key: bool,
+    /// Where operators reach it: `unix:PATH` or an address; nothing when nowhere.
+    #[serde(default)]
+    pub(crate) admin: Option<String>,
 }
 
 /// How long a local host may take to say that it lives.
@@ -77,7 +80,7 @@ impl Running {
         format!("http://{}{path}", self.address)
     }
 
-    /// Asks `/readyz`.
+    /// Asks `/readyz`, which says only whether it is ready.
     pub(crate) async fn ready(&self) -> anyhow::Result<serde_json::Value> {
         let client = reqwest::Client::builder().no_proxy().timeout(HEALTH_TIMEOUT).build()?;
         let answer = client.get(self.url("/readyz")).send().await.context("the host does not answer")?;

@@ -112,7 +112,8 @@ fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
     config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), backend(upstream, &config.home)?))).collect()
 }
 
-fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
+/// What answers for an upstream; a model is loaded here.
+pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
     match &upstream.kind {
         UpstreamKind::Http { base, api_key, auth, key_header, provider } => {
             let settings = Settings {
@@ -122,6 +123,7 @@ fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
                 key_header,
                 forward: *auth == Auth::Forward,
                 quirks: &provider.quirks,
+                limits: upstream.limits,
             };
             Ok(Backend::Http(HttpUpstream::new(&settings)?))
         }

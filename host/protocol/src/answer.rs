@@ -194,7 +194,7 @@ fn read(raw: Option<&RawValue>) -> Value {
 
 /// The `data` of each event, `[DONE]` left out. Chat streams never break one JSON object over several `data` lines.
 fn events(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
-    raw.split(|b| *b == b'\n')
+    raw.split(|b| matches!(b, b'\n' | b'\r'))
         .filter_map(|line| line.strip_prefix(b"data:"))
         .map(|data| data.trim_ascii())
         .filter(|data| !data.is_empty() && *data != b"[DONE]")

@@ -6,6 +6,8 @@
 
 mod answer;
 mod completion;
+mod convert;
+mod gate;
 mod lift;
 mod message;
 mod openclaw;
@@ -14,13 +16,15 @@ mod request;
 mod scan;
 mod splice;
 mod value;
-mod watch;
+mod verdict;
 
 pub use answer::Answer;
 pub use completion::{CompletionHead, ErrorBody, ErrorDetail, ModelList};
+pub use convert::stream_of;
+pub use gate::{EventGate, Passed};
 pub use lift::{Lifting, StreamLifter};
 pub use message::{Message, Role};
 pub use quirks::{Lifts, Quirks, Refused};
 pub use request::{ChatRequest, Claims, RequestError};
 pub use splice::{Block, Splice, Spliced};
-pub use watch::{StreamEnd, StreamWatch};
+pub use verdict::{Flaw, checked};

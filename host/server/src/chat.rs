@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::claims::claims;
 use crate::error::{HttpError, REQUEST_ID};
+use crate::event_body::EventBody;
 use crate::forward::credential;
 use crate::state::App;
 
@@ -29,6 +30,7 @@ const FIRST_RESERVE: usize = 256 << 10;
 const AGENT: HeaderName = HeaderName::from_static("x-metaclaw-agent");
 const SESSION: HeaderName = HeaderName::from_static("x-metaclaw-session");
 const POLICY: HeaderName = HeaderName::from_static("x-metaclaw-policy");
+const UPSTREAM: HeaderName = HeaderName::from_static("x-metaclaw-upstream");
 const SKILLS: HeaderName = HeaderName::from_static("x-metaclaw-skills");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
@@ -54,7 +56,7 @@ async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>
         .host
         .turn(Incoming {
             turn,
-            owner: caller.agent().cloned(),
+            owners: caller.agents().cloned(),
             claims,
             body,
             received: Instant::now(),
@@ -104,20 +106,22 @@ async fn discard(mut body: Body) {
 
 fn answer(reply: Reply) -> Response<Body> {
     let mut headers = HeaderMap::with_capacity(12);
-    let default = if reply.streamed { "text/event-stream" } else { "application/json" };
-    headers.insert(CONTENT_TYPE, reply.content_type.unwrap_or(HeaderValue::from_static(default)));
+    let kind = if reply.streamed { "text/event-stream" } else { "application/json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     if reply.streamed {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
     }
     headers.insert(SKILLS, HeaderValue::from(reply.skills));
     let texts = [(REQUEST_ID, reply.turn.to_string()), (AGENT, reply.agent.to_string()), (POLICY, reply.policy)];
-    for (name, text) in texts {
+    let upstream = reply.upstream.map(|upstream| (UPSTREAM, upstream));
+    for (name, text) in texts.into_iter().chain(upstream) {
         headers.extend(HeaderValue::try_from(text).ok().map(|value| (name, value)));
     }
     // A session id may hold any printable text, so it is sent as its bytes.
     headers.extend(HeaderValue::from_bytes(reply.session.as_str().as_bytes()).ok().map(|value| (SESSION, value)));
-    let mut response = Response::new(Body::new(reply.body));
+    let body = if reply.streamed { Body::new(EventBody::new(reply.body, reply.turn)) } else { Body::new(reply.body) };
+    let mut response = Response::new(body);
     *response.headers_mut() = headers;
     response
 }

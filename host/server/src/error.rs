@@ -4,9 +4,11 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use local_model::{ModelError, SubmitError};
-use protocol::{ErrorBody, ErrorDetail};
+use protocol::{ErrorBody, ErrorDetail, Flaw};
 use upstream::UpstreamError;
 use uuid::Uuid;
+
+use crate::access::Refused;
 
 /// The request's id, in every answer.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -16,10 +18,14 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) enum HttpError {
     #[error(transparent)]
     Turn(#[from] TurnError),
-    #[error("this host wants an API key: send it as `Authorization: Bearer …`")]
-    Unauthorized,
+    #[error(transparent)]
+    Unauthorized(#[from] Refused),
     #[error("this host has no key and serves its own machine only: a request from another site or name is refused")]
     Foreign,
+    #[error("administration takes no request of a web page, nor one under another name than this machine's")]
+    ForeignAdmin,
+    #[error("the host is stopping")]
+    Stopping,
     #[error("the body is larger than {0} bytes, which is the most this host takes")]
     TooLarge(usize),
     #[error("the body did not arrive: {0}")]
@@ -57,8 +63,9 @@ impl HttpError {
     fn shape(&self) -> Shape {
         match self {
             HttpError::Turn(error) => turn_shape(error),
-            HttpError::Unauthorized => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "invalid_api_key"),
-            HttpError::Foreign => (StatusCode::FORBIDDEN, AUTHENTICATION, "foreign_origin"),
+            HttpError::Unauthorized(_) => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "invalid_api_key"),
+            HttpError::Foreign | HttpError::ForeignAdmin => (StatusCode::FORBIDDEN, AUTHENTICATION, "foreign_origin"),
+            HttpError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
             HttpError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large"),
             HttpError::Body(_) => (StatusCode::BAD_REQUEST, INVALID, "body_incomplete"),
             HttpError::SlowBody => (StatusCode::REQUEST_TIMEOUT, INVALID, "body_timeout"),
@@ -74,12 +81,10 @@ impl HttpError {
     /// The upstream that refuses the host itself: for its key, or for its account.
     fn refused_by(&self) -> Option<&str> {
         match self {
-            HttpError::Turn(TurnError::Upstream(BackendError::Http(UpstreamError::Rejected {
-                name,
-                status,
-                body,
-                ..
-            }))) => refuses_the_host(*status, body).then_some(name),
+            HttpError::Turn(TurnError::Upstream(BackendError::Http(error))) => match error {
+                UpstreamError::Rejected { name, .. } => error.refuses_the_host().then_some(name),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -110,6 +115,20 @@ impl HttpError {
                 return with_headers(response, wait, request_id);
             }
         }
+        let (status, error) = self.detail(request_id);
+        let passes = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        wait = wait.or(passes.then(|| HeaderValue::from_static("1")));
+        with_headers(json(status, ErrorBody { error }.to_json()), wait, request_id)
+    }
+
+    /// The event that says this at the end of a stream, where it is too late for a status.
+    pub(crate) fn to_event(&self, request_id: &str) -> Bytes {
+        let (_, error) = self.detail(request_id);
+        ErrorBody { error }.to_event()
+    }
+
+    /// What the client is told, and with which status; the log is told more.
+    fn detail(&self, request_id: &str) -> (StatusCode, ErrorDetail) {
         let (status, kind, code) = self.shape();
         let refused = self.refused_by();
         if status.is_server_error() || refused.is_some() {
@@ -120,10 +139,7 @@ impl HttpError {
             Some(name) => format!("upstream `{name}` does not take this host's requests: the host's log says why"),
             None => self.to_string(),
         };
-        let error = ErrorDetail { message, kind, param: None, code, request_id: request_id.to_owned() };
-        let passes = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
-        wait = wait.or(passes.then(|| HeaderValue::from_static("1")));
-        with_headers(json(status, ErrorBody { error }.to_json()), wait, request_id)
+        (status, ErrorDetail { message, kind, param: None, code, request_id: request_id.to_owned() })
     }
 }
 
@@ -139,15 +155,23 @@ fn turn_shape(error: &TurnError) -> Shape {
         TurnError::Upstream(BackendError::Http(error)) => match error {
             UpstreamError::Unreachable { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_unreachable"),
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
-            UpstreamError::Broken { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_broken"),
             UpstreamError::NoCredential { .. } => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "missing_credential"),
             // The client's own login: it alone can mend it.
             UpstreamError::RefusedClient { status, .. } => {
                 let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::UNAUTHORIZED);
                 (status, AUTHENTICATION, "credential_refused")
             }
+            UpstreamError::Malformed { flaw: Flaw::Error { .. }, .. } => {
+                (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_failed")
+            }
+            UpstreamError::Broken { .. } | UpstreamError::Malformed { flaw: Flaw::Cut, .. } => {
+                (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_broken")
+            }
+            UpstreamError::Malformed { .. } | UpstreamError::Encoded { .. } => {
+                (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_malformed")
+            }
             // The host's own key or account is at fault, not the client's, and trying again does not mend it.
-            UpstreamError::Rejected { status, body, .. } if refuses_the_host(*status, body) => {
+            UpstreamError::Rejected { .. } if error.refuses_the_host() => {
                 (StatusCode::BAD_REQUEST, UPSTREAM, "upstream_refused")
             }
             UpstreamError::Rejected { status: 429, .. } => {
@@ -176,34 +200,6 @@ fn turn_shape(error: &TurnError) -> Shape {
             EmbeddedError::Model(_) => (StatusCode::BAD_GATEWAY, UPSTREAM, "model_failed"),
         },
     }
-}
-
-/// Words of providers about the host's key or account, which some send with a 400 or a 429. In lower case.
-const ABOUT_THE_HOST: &[&str] = &[
-    "api key",
-    "api_key",
-    "api-key",
-    "apikey",
-    "authentication",
-    "unauthorized",
-    "billing",
-    "payment",
-    "credit balance",
-    "credits",
-    "insufficient_quota",
-    "insufficient balance",
-    "exceeded your current quota",
-];
-/// How much of an answer is looked at for them.
-const MAX_COMPLAINT: usize = 4 << 10;
-
-/// Whether an upstream refuses the host itself and not the client's request.
-fn refuses_the_host(status: u16, body: &Bytes) -> bool {
-    let complains = || {
-        let text = String::from_utf8_lossy(&body[..body.len().min(MAX_COMPLAINT)]).to_ascii_lowercase();
-        ABOUT_THE_HOST.iter().any(|words| text.contains(words))
-    };
-    matches!(status, 401..=403) || (matches!(status, 400..=499) && complains())
 }
 
 /// A provider's complaint about the client's request is passed on as it is: it says best what is wrong. Credentials and

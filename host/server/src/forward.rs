@@ -2,12 +2,8 @@ use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HeaderName};
 use upstream::Credential;
 
+use crate::credentials::{API_KEY, METACLAW_KEY};
 use crate::error::HttpError;
-
-/// This host's own key, for clients whose `Authorization` is their provider's. It goes to no upstream.
-pub(crate) const METACLAW_KEY: HeaderName = HeaderName::from_static("x-metaclaw-key");
-/// Where Anthropic's clients put their provider's key.
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// What the client itself logs in with at its provider. `open`: this host wants no key, so that no header holds one; otherwise the
 /// client's login counts only beside this host's key in a header of its own, and is not that key again.

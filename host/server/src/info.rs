@@ -1,28 +1,23 @@
 //! Everything that is not a turn: which models, is it alive, is it ready, what was counted, what became of a turn.
 
+use std::collections::BTreeSet;
+
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use domain::TurnId;
-use serde::Serialize;
+use prometheus_client::registry::Registry;
 use serde_json::json;
 
+use crate::access::Caller;
 use crate::error::{HttpError, json};
-use crate::state::{App, Caller};
+use crate::state::App;
 
-#[derive(Serialize)]
-struct Ready {
-    ready: bool,
-    problems: Vec<String>,
-    /// How often the configuration was read anew, and what of it could not be taken over the last time.
-    reloads: u64,
-    reload_problems: Vec<String>,
-}
-
-/// `GET /v1/models`: open, because OpenClaw asks without its key.
+/// `GET /v1/models`: open, because OpenClaw asks without its key. So it names neither agents nor upstreams.
 pub(crate) async fn models(State(app): State<App>) -> Response<Body> {
-    let list = protocol::ModelList::new(app.host.models());
+    let names: BTreeSet<String> = app.host.models().into_iter().map(|(model, _)| model).collect();
+    let list = protocol::ModelList::new(names.into_iter().map(|name| (name, "metaclaw".to_owned())));
     json(StatusCode::OK, serde_json::to_vec(&list).unwrap_or_default().into())
 }
 
@@ -31,13 +26,11 @@ pub(crate) async fn health() -> Response<Body> {
     json(StatusCode::OK, json!({"ok": true, "version": env!("CARGO_PKG_VERSION")}).to_string().into())
 }
 
-/// `GET /readyz`: it can do its work.
+/// `GET /readyz`: whether it can do its work. Open, so it says no more: `GET /admin/status` says why not.
 pub(crate) async fn ready(State(app): State<App>) -> Response<Body> {
-    let problems = app.host.problems();
-    let ready = problems.is_empty();
+    let ready = app.host.problems().is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let agents::Reloads { count: reloads, problems: reload_problems } = app.host.reloads();
-    json(status, serde_json::to_vec(&Ready { ready, problems, reloads, reload_problems }).unwrap_or_default().into())
+    json(status, json!({"ready": ready}).to_string().into())
 }
 
 /// `GET /metrics`: Prometheus text.
@@ -45,12 +38,16 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
     match app.access.admit(&headers) {
         Ok(Caller::Operator) => {}
         // It counts what other agents do.
-        Ok(Caller::Agent(_)) => return HttpError::NotFound.into_response(),
+        Ok(Caller::Agents(_)) => return HttpError::NotFound.into_response(),
         Err(refused) => return refused.into_response(),
     }
+    metrics_text(&app.registry)
+}
+
+pub(crate) fn metrics_text(registry: &Registry) -> Response<Body> {
     let mut text = String::new();
     // Encoding into a String cannot fail.
-    let _ = prometheus_client::encoding::text::encode(&mut text, &app.registry);
+    let _ = prometheus_client::encoding::text::encode(&mut text, registry);
     let mut response = Response::new(Body::from(text));
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, kind);

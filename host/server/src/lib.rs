@@ -1,10 +1,15 @@
-//! The front door: HTTP in, HTTP out, and the one place where an error becomes a status.
+//! The front door: HTTP in, HTTP out, and the one place where an error becomes a status. And the back door, for operators.
 //!
 //! Everything here is about the protocol; what a turn means is `agents`' business.
 
+mod access;
+mod admin;
+mod admin_listener;
 mod chat;
 mod claims;
+mod credentials;
 mod error;
+mod event_body;
 mod forward;
 mod framing;
 mod info;
@@ -13,5 +18,8 @@ mod patience;
 mod sessions;
 mod state;
 
+pub use access::Access;
+pub use admin::{AdminApp, Reload};
+pub use admin_listener::{AdminError, AdminListener};
 pub use listen::{ListenError, Listener, serve};
-pub use state::{Access, App, Options};
+pub use state::{App, Options};

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -66,29 +67,63 @@ impl Listener {
     }
 }
 
+/// Where connections come from.
+pub(crate) trait Acceptor {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    async fn accept(&self) -> io::Result<Self::Stream>;
+}
+
+impl Acceptor for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        // A stalled small write is worth 40 ms to every stream: see facts/gateways.md.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+/// Method, path, and who answers. A list, so that tests can try every one that there is.
+pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
+    vec![
+        ("POST", "/v1/chat/completions", post(chat::completions)),
+        ("GET", "/v1/models", get(info::models)),
+        ("POST", "/v1/sessions/end", post(sessions::end)),
+        ("GET", "/v1/turns/{id}", get(info::turn)),
+        ("GET", "/healthz", get(info::health)),
+        ("GET", "/readyz", get(info::ready)),
+        ("GET", "/metrics", get(info::metrics)),
+    ]
+}
+
 fn router(app: App) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::completions))
-        .route("/v1/models", get(info::models))
-        .route("/v1/sessions/end", post(sessions::end))
-        .route("/v1/turns/{id}", get(info::turn))
-        .route("/healthz", get(info::health))
-        .route("/readyz", get(info::ready))
-        .route("/metrics", get(info::metrics))
-        .fallback(async || HttpError::NotFound.into_response())
+    let all = routes().into_iter().fold(Router::new(), |router, (_, path, route)| router.route(path, route));
+    all.fallback(async || HttpError::NotFound.into_response())
         .method_not_allowed_fallback(async || HttpError::Method.into_response())
         .with_state(app)
 }
 
 /// Serves until `stop`, then lets requests under way finish for at most `grace`. Returns how many connections had to be cut.
 pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace: Duration) -> usize {
-    let router = router(app);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    serve_on(listener.socket, router(app), MAX_CONNECTIONS, stop, grace).await
+}
+
+/// As [`serve`], wherever connections come from.
+pub(crate) async fn serve_on<A: Acceptor>(
+    socket: A,
+    router: Router,
+    most: usize,
+    stop: CancellationToken,
+    grace: Duration,
+) -> usize {
+    let places = Arc::new(Semaphore::new(most));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener.socket, &places)).await {
-        // A stalled small write is worth 40 ms to every stream: see facts/gateways.md.
-        let _ = stream.set_nodelay(true);
+    while let Some((stream, place)) = stop.run_until_cancelled(accept(&socket, &places)).await {
         let service = Unambiguous::new(router.clone());
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -105,7 +140,7 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace:
         });
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
+    drop(socket);
     let finished = async {
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
@@ -119,12 +154,12 @@ pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace:
     cut
 }
 
-async fn accept(socket: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+async fn accept<A: Acceptor>(socket: &A, places: &Arc<Semaphore>) -> (A::Stream, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed, so this always gives a place.
     let place = places.clone().acquire_owned().await.ok();
     loop {
         match socket.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok(stream) => return (stream, place),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -18,5 +18,5 @@ pub(crate) async fn end(State(app): State<App>, headers: HeaderMap) -> Response<
 
 async fn try_end(app: &App, headers: &HeaderMap) -> Result<bool, HttpError> {
     let caller = app.access.admit(headers)?;
-    Ok(app.host.end_session(caller.agent(), &claims(headers)?).await?)
+    Ok(app.host.end_session(caller.agents().map(|own| &**own), &claims(headers)?).await?)
 }

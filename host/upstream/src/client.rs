@@ -1,20 +1,22 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use domain::Secret;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use bytes::{Bytes, BytesMut};
+use domain::{Secret, UpstreamLimits};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::{BodyExt, Limited};
 use memchr::memmem;
-use protocol::{Quirks, Spliced};
+use protocol::{Flaw, Quirks, Spliced};
 use reqwest::{Client, Request, Url};
+use tokio::time::Instant;
 
-use crate::body::{Pieces, SILENCE, UpstreamBody};
+use crate::body::{Pieces, UpstreamBody};
 use crate::credential::{self, Credential};
 use crate::error::{BuildError, UpstreamError, root_cause};
+use crate::health::{Budget, Health};
+use crate::reply::{self, Reply, Wanted};
+use crate::retry::Pauses;
 
-/// How long a connection may take to open.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections kept for each upstream; more are closed after use.
 const IDLE_CONNECTIONS: usize = 256;
 /// How much of an error body is read.
@@ -38,12 +40,14 @@ pub struct Settings<'a> {
     pub forward: bool,
     /// Where its wire format departs from OpenAI's.
     pub quirks: &'static Quirks,
+    /// How patient to be with it.
+    pub limits: UpstreamLimits,
 }
 
 /// One provider: an address and the credential that goes there and nowhere else.
 #[derive(Debug)]
 pub struct HttpUpstream {
-    name: String,
+    name: Arc<str>,
     client: Client,
     chat: Url,
     headers: HeaderMap,
@@ -51,6 +55,24 @@ pub struct HttpUpstream {
     api_key: Option<Secret>,
     forward: bool,
     quirks: &'static Quirks,
+    limits: UpstreamLimits,
+    health: Health,
+    budget: Budget,
+}
+
+/// What an upstream is asked.
+#[derive(Clone, Copy)]
+pub struct Question<'a> {
+    /// Makes the body; called for each attempt, so that the pieces need not be kept.
+    pub body: &'a (dyn Fn() -> Spliced + Send + Sync),
+    /// What the client itself logs in with; it goes up only where config says so.
+    pub credential: &'a Credential,
+    /// The client's trace.
+    pub trace: &'a Trace,
+    /// The kind of answer.
+    pub wanted: Wanted,
+    /// Told what became of each attempt, in one word: `answered`, or an [`UpstreamError::outcome`].
+    pub note: &'a (dyn Fn(&'static str) + Send + Sync),
 }
 
 /// The W3C trace headers of the client: beside a [`Credential`], the only ones of its headers that go up.
@@ -60,26 +82,6 @@ pub struct Trace {
     pub parent: Option<HeaderValue>,
     /// `tracestate`
     pub state: Option<HeaderValue>,
-}
-
-/// What kind of answer came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentKind {
-    /// Server-sent events.
-    Events,
-    /// JSON, or whatever else.
-    Whole,
-}
-
-/// An answer that has begun.
-#[derive(Debug)]
-pub struct Reply {
-    /// Its kind.
-    pub kind: ContentKind,
-    /// `Content-Type` as it came.
-    pub content_type: Option<HeaderValue>,
-    /// The rest.
-    pub body: UpstreamBody,
 }
 
 /// Chooses the TLS implementation for every client of this process. Calling it again changes nothing.
@@ -101,6 +103,7 @@ impl HttpUpstream {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(key) = settings.api_key {
             let (header, value) = credential::of_key(settings.key_header, key.expose())
                 .ok_or_else(|| BuildError::Key { name: name() })?;
@@ -112,12 +115,15 @@ impl HttpUpstream {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(settings.limits.timeouts.connect)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build()
             .map_err(|source| BuildError::Client { name: name(), source })?;
-        let (api_key, forward, quirks) = (settings.api_key.cloned(), settings.forward, settings.quirks);
-        Ok(HttpUpstream { name: name(), client, chat, headers, api_key, forward, quirks })
+        let limits = settings.limits;
+        let (health, budget) = (Health::new(limits.ejection), Budget::new(&limits.retries));
+        let api_key = settings.api_key.cloned();
+        let (name, forward, quirks) = (settings.name.into(), settings.forward, settings.quirks);
+        Ok(HttpUpstream { name, client, chat, headers, api_key, forward, quirks, limits, health, budget })
     }
 
     /// Where its wire format departs from OpenAI's.
@@ -125,47 +131,111 @@ impl HttpUpstream {
         self.quirks
     }
 
-    /// Sends a chat request and waits for the head of the answer. Dropping the returned body closes the connection, which
-    /// is how a provider learns that nobody listens any more.
-    ///
-    /// The client's credential goes up only where config says so.
-    pub async fn chat(&self, body: Spliced, trace: &Trace, client: &Credential) -> Result<Reply, UpstreamError> {
+    /// Whether it has failed so often that turns which can go elsewhere should, at this moment.
+    pub fn is_resting(&self) -> bool {
+        self.health.is_resting(std::time::Instant::now())
+    }
+
+    /// Whether it has failed so often and has not answered since.
+    pub fn is_ejected(&self) -> bool {
+        self.health.is_ejected()
+    }
+
+    /// Sends a chat request and waits until its answer has begun; asks again where that may help, as long as there is time.
+    /// Dropping the answer closes the connection, which is how a provider learns that nobody listens any more.
+    pub async fn chat(&self, question: Question<'_>) -> Result<Reply, UpstreamError> {
+        let times = self.limits.timeouts;
+        let now = Instant::now();
+        let deadline = now + times.total;
+        let first_byte = (now + times.first_byte).min(deadline);
+        let trial = self.health.begin(now.into_std());
+        self.budget.save();
+        let mut pauses = Pauses::new(&self.limits.retries);
+        loop {
+            let error = match self.attempt(question, first_byte, deadline).await {
+                Ok(reply) => {
+                    (question.note)("answered");
+                    trial.succeeded();
+                    return Ok(reply);
+                }
+                Err(error) => error,
+            };
+            (question.note)(error.outcome());
+            // One that has failed for long is asked once a turn: it has enough to do.
+            let again = if self.is_ejected() { None } else { pauses.after(&error) };
+            let again = again.filter(|until| *until < first_byte && self.budget.spend());
+            let Some(until) = again else {
+                if !error.is_its_fault() {
+                    trial.succeeded();
+                } else if let Some(pause) = trial.failed(std::time::Instant::now()) {
+                    tracing::warn!(upstream = %self.name, %error, ?pause, "an upstream keeps failing: turns go elsewhere if they can");
+                }
+                return Err(error);
+            };
+            tracing::debug!(upstream = %self.name, %error, "an upstream is asked again");
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        question: Question<'_>,
+        first_byte: Instant,
+        deadline: Instant,
+    ) -> Result<Reply, UpstreamError> {
+        let request = self.request(question)?;
+        let mut timer = Box::pin(tokio::time::sleep_until(first_byte));
+        let response = tokio::select! {
+            biased;
+            response = self.client.execute(request) => response.map_err(|e| self.failed(&e))?,
+            () = &mut timer => return Err(UpstreamError::Timeout { name: self.name.to_string() }),
+        };
+        let status = response.status();
+        let response: http::Response<reqwest::Body> = response.into();
+        let (head, body) = response.into_parts();
+        let body = UpstreamBody::new(self.name.clone(), body, timer, self.limits.timeouts.idle, deadline);
+        let encoded = head.headers.get(CONTENT_ENCODING).is_some_and(|how| how.as_bytes() != b"identity");
+        if !status.is_success() {
+            let body = if encoded { Bytes::new() } else { error_body(body).await };
+            let retry_after = head.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+            return Err(self.rejected(status.as_u16(), body, retry_after));
+        }
+        if encoded {
+            return Err(UpstreamError::Encoded { name: self.name.to_string() });
+        }
+        let kind = head.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        let says_events = kind.get(..EVENTS.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS));
+        match reply::open(&self.name, body, says_events, question.wanted).await {
+            // Some gateways pass a provider's error on with the status 200, and name the true one inside.
+            Err(UpstreamError::Malformed { flaw: Flaw::Error { status: Some(status), body }, .. }) => {
+                Err(self.rejected(status, body, None))
+            }
+            opened => opened,
+        }
+    }
+
+    fn request(&self, question: Question<'_>) -> Result<Request, UpstreamError> {
         let mut request = Request::new(Method::POST, self.chat.clone());
         request.headers_mut().clone_from(&self.headers);
-        if self.forward && !client.show(request.headers_mut()) {
-            return Err(UpstreamError::NoCredential { name: self.name.clone() });
+        if self.forward && !question.credential.show(request.headers_mut()) {
+            return Err(UpstreamError::NoCredential { name: self.name.to_string() });
         }
-        for (name, value) in [("traceparent", &trace.parent), ("tracestate", &trace.state)] {
+        for (name, value) in [("traceparent", &question.trace.parent), ("tracestate", &question.trace.state)] {
             if let Some(value) = value {
                 request.headers_mut().insert(name, value.clone());
             }
         }
+        let body = (question.body)();
         *request.body_mut() = Some(reqwest::Body::wrap(Pieces::new(body.parts, body.len)));
-        let response = tokio::time::timeout(SILENCE, self.client.execute(request)).await;
-        let response = response.map_err(|_| UpstreamError::Timeout { name: self.name.clone() })?;
-        let response = response.map_err(|e| self.failed(&e))?;
-        let status = response.status();
-        let response: http::Response<reqwest::Body> = response.into();
-        let (head, body) = response.into_parts();
-        let body = UpstreamBody::new(self.name.clone(), body);
-        if !status.is_success() {
-            let retry_after = head.headers.get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
-            let body = tokio::time::timeout(ERROR_TIME, Limited::new(body, MAX_ERROR_BODY).collect()).await;
-            let body = body.ok().and_then(Result::ok).map(|b| b.to_bytes()).unwrap_or_default();
-            if self.forward && matches!(status.as_u16(), 401..=403) {
-                return Err(UpstreamError::RefusedClient { name: self.name.clone(), status: status.as_u16(), body });
-            }
-            let body = self.without_key(body);
-            return Err(UpstreamError::Rejected {
-                name: self.name.clone(),
-                status: status.as_u16(),
-                body,
-                retry_after,
-            });
+        Ok(request)
+    }
+
+    fn rejected(&self, status: u16, body: Bytes, retry_after: Option<String>) -> UpstreamError {
+        let name = self.name.to_string();
+        if self.forward && matches!(status, 401..=403) {
+            return UpstreamError::RefusedClient { name, status, body };
         }
-        let content_type = head.headers.get(CONTENT_TYPE).cloned();
-        let events = content_type.as_ref().is_some_and(|t| t.as_bytes().to_ascii_lowercase().starts_with(EVENTS));
-        Ok(Reply { kind: if events { ContentKind::Events } else { ContentKind::Whole }, content_type, body })
+        UpstreamError::Rejected { name, status, body: self.without_key(body), retry_after }
     }
 
     /// Some providers repeat in their errors the key that they were shown, and errors are passed on in their own words.
@@ -188,13 +258,30 @@ impl HttpUpstream {
     }
 
     fn failed(&self, error: &reqwest::Error) -> UpstreamError {
-        let name = self.name.clone();
-        if error.is_timeout() {
-            UpstreamError::Timeout { name }
-        } else if error.is_connect() {
-            UpstreamError::Unreachable { name, reason: root_cause(error) }
+        let name = self.name.to_string();
+        if error.is_connect() {
+            let reason = if error.is_timeout() { "no connection in time".to_owned() } else { root_cause(error) };
+            UpstreamError::Unreachable { name, reason }
         } else {
             UpstreamError::Broken { name, reason: root_cause(error) }
         }
+    }
+}
+
+/// What comes of an error body, or of its beginning; nothing when it is slow.
+async fn error_body(mut body: UpstreamBody) -> Bytes {
+    let mut read = BytesMut::new();
+    let reading = async {
+        while let Some(Ok(more)) = body.next().await {
+            let room = MAX_ERROR_BODY - read.len();
+            read.extend_from_slice(&more[..more.len().min(room)]);
+            if more.len() >= room {
+                return;
+            }
+        }
+    };
+    match tokio::time::timeout(ERROR_TIME, reading).await {
+        Ok(()) => read.freeze(),
+        Err(_) => Bytes::new(),
     }
 }

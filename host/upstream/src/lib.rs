@@ -3,13 +3,19 @@
 //! Where a request goes and with which credential is decided by config alone and bound together in one [`HttpUpstream`].
 //! Nothing in a request, an answer or a redirect changes it: redirects are not followed and ambient proxy variables are
 //! not read.
+//!
+//! What comes back is a chat completion, or a stream of whole events that are pieces of one, or an error: see [`Reply`].
 
 mod body;
 mod client;
 mod credential;
 mod error;
+mod health;
+mod reply;
+mod retry;
 
-pub use body::{Pieces, UpstreamBody};
-pub use client::{ContentKind, HttpUpstream, Reply, Settings, Trace, install_crypto};
+pub use body::Pieces;
+pub use client::{HttpUpstream, Question, Settings, Trace, install_crypto};
 pub use credential::Credential;
 pub use error::{BuildError, UpstreamError};
+pub use reply::{Events, Reply, Wanted};

@@ -260,3 +260,43 @@ fn what_others_need_cannot_be_taken_out() {
 fn an_agent_is_found_however_its_name_is_written() {
     check("agents:\n  Coder:\n    mode: rl\n", "agents.coder.mode", "auto", "agents:\n  Coder:\n    mode: auto\n");
 }
+
+#[test]
+fn several_changes_are_worked_out_together_and_nothing_is_written() {
+    let folder = Folder::new(COMMENTED);
+    let change = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
+    let changes = [
+        change("llm.provider", Some("custom")),
+        change("llm.api_base", Some("http://127.0.0.1:9/v1")),
+        change("llm.model_id", None),
+        change("llm.api_key", None),
+        change("agents.coder.skills.top_k", Some("3")),
+    ];
+    let edited = crate::edited(&folder.paths, &changes, LoadOptions::default()).unwrap();
+    assert_eq!(folder.text(), COMMENTED);
+    for part in ["# local", "provider: custom", "api_base: http://127.0.0.1:9/v1", "    skills:\n      top_k: 3\n"] {
+        assert!(edited.text.contains(part), "{part} is missing in:\n{}", edited.text);
+    }
+    assert!(!edited.text.contains("model_id"), "{}", edited.text);
+    let wrong = [change("proxy.port", Some("many"))];
+    assert!(crate::edited(&folder.paths, &wrong, LoadOptions::default()).is_err());
+}
+
+#[test]
+fn a_whole_file_is_replaced_only_by_a_good_one_and_kept() {
+    let folder = Folder::new(COMMENTED);
+    let replace = |text: &str| crate::replace(&folder.paths, text, "20260102-030405", LoadOptions::default());
+    assert!(replace("modee: rl\n").is_err());
+    assert_eq!(folder.text(), COMMENTED, "a bad one replaces nothing");
+    let first = replace("mode: rl\n").unwrap().unwrap();
+    assert_eq!(first.file_name().unwrap(), "config.yaml.bak-20260102-030405");
+    assert_eq!(fs::read_to_string(&first).unwrap(), COMMENTED);
+    assert_eq!(fs::metadata(&first).unwrap().permissions().mode() & 0o777, 0o600);
+    let second = replace("mode: auto\n").unwrap().unwrap();
+    assert_eq!(second.file_name().unwrap(), "config.yaml.bak-20260102-030405-2");
+    assert_eq!(fs::read_to_string(&second).unwrap(), "mode: rl\n");
+    assert_eq!(fs::metadata(&folder.paths.config_file).unwrap().permissions().mode() & 0o777, 0o600);
+    let none = Folder::new("");
+    assert_eq!(crate::replace(&none.paths, "mode: rl\n", "x", LoadOptions::default()).unwrap(), None);
+    assert_eq!(none.text(), "mode: rl\n");
+}

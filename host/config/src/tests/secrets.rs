@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::load::load_in;
+use crate::load::{build_text, load_in};
 use crate::schema::KEYS;
 use crate::setting::Kind;
-use crate::{LoadOptions, Paths, Problems, Settings};
+use crate::{AdminListen, LoadOptions, Paths, Problems, Settings};
 
 use super::{STRONG, environment, golden, load_str, paths};
 
@@ -133,20 +133,64 @@ fn a_secret_file_is_a_regular_file_that_nobody_else_can_touch() {
 }
 
 #[test]
-fn a_file_with_plain_secrets_should_be_closed_to_others() {
+fn a_file_that_is_open_to_others_is_refused_with_the_command_that_mends_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
     let paths = Paths::resolve_in(None, Some(file.clone()), &environment).unwrap();
-    for (mode, text, warned) in [
-        (0o644, format!("proxy: {{ api_key: {CANARY} }}"), true),
-        (0o600, format!("proxy: {{ api_key: {CANARY} }}"), false),
-        (0o644, "proxy: { api_key: 'env:STRONG_KEY' }".to_owned(), false),
-    ] {
+    for text in [format!("proxy: {{ api_key: {CANARY} }}"), "mode: rl".to_owned()] {
         fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        let loaded = load_in(&paths, LoadOptions::default(), &environment).unwrap();
-        let about = loaded.warnings.iter().find(|w| w.message.contains("open to other users"));
-        assert_eq!(about.is_some(), warned, "{mode:o}: {:?}", loaded.warnings);
+        for mode in 0..0o1000 {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            let loaded = load_in(&paths, LoadOptions::default(), &environment);
+            if mode & 0o077 != 0 {
+                let refused = loaded.unwrap_err().to_string();
+                let said = refused.contains(&format!("(mode {mode:04o})")) && refused.contains("`chmod 600 ");
+                // Whoever is not root cannot even open what has no read bit.
+                assert!(said || refused.contains("cannot be read"), "{mode:o}: {refused}");
+            } else {
+                assert!(loaded.is_ok() || mode & 0o400 == 0, "{mode:o}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_the_key_file_count_as_keys() {
+    let exposed = "proxy: { host: 0.0.0.0 }";
+    assert!(build_text(exposed, &paths(), LoadOptions::default(), &environment).is_err());
+    let loaded = build_text(exposed, &paths().with_keys(true), LoadOptions::default(), &environment).unwrap();
+    assert!(loaded.config.server.wants_key());
+}
+
+#[test]
+fn administration_is_never_open_to_the_network() {
+    let listens = |text: &str| load_str(&format!("admin: {{ listen: {text:?} }}")).map(|loaded| loaded.config.admin);
+    let unix = |path: &str| AdminListen::Unix(path.into());
+    for (text, at) in [
+        ("", unix("/home/ada/.metaclaw/run/admin.sock")),
+        ("unix:/run/metaclaw/a.sock", unix("/run/metaclaw/a.sock")),
+        ("unix:~/a.sock", unix("/home/ada/a.sock")),
+        ("unix:a.sock", unix("/home/ada/.metaclaw/a.sock")),
+        ("127.0.0.1:0", AdminListen::Tcp("127.0.0.1:0".parse().unwrap())),
+        ("[::1]:30001", AdminListen::Tcp("[::1]:30001".parse().unwrap())),
+        ("none", AdminListen::None),
+    ] {
+        assert_eq!(listens(text).unwrap(), at, "{text}");
+    }
+    let long = format!("unix:/{}", "x".repeat(107));
+    for text in [
+        "0.0.0.0:30001",
+        "10.0.0.1:1",
+        "[::]:1",
+        "[::ffff:10.0.0.1]:1",
+        "127.0.0.1",
+        "localhost:1",
+        "unix:",
+        "on",
+        &long,
+    ] {
+        let problems = listens(text).unwrap_err();
+        assert!(problems.errors().any(|p| p.path == "admin.listen"), "{text}: {problems}");
     }
 }
 

@@ -23,8 +23,9 @@ pub(crate) fn start(args: &StartArgs, paths: &Paths, json: bool) -> anyhow::Resu
     if let Ok(running) = Running::find(&paths.home, None) {
         bail!("a host is running on this home already, at {} (process {})", running.address, running.pid);
     }
-    // A bad configuration is reported here, not in a log.
-    super::load(paths, super::start::options(args))?;
+    // A bad configuration, or key file, is reported here, not in a log.
+    let config = super::load(paths, super::start::options(args))?.config;
+    super::start::check_exposure(&config, &crate::keyring::read(paths)?)?;
     super::start::private_folder(&paths.home)?;
     if !json {
         // Here, and not in a log.

@@ -28,7 +28,8 @@ pub(crate) async fn run(args: ChatArgs, paths: &Paths) -> anyhow::Result<()> {
     let host = Running::find(&paths.home, args.port)?;
     let server = super::load(paths, super::lenient())?.config.server;
     let agent = args.agent.as_deref().map_or(Ok(AgentId::Default), |a| a.parse().map(AgentId::Named))?;
-    let key = server.key_of(&agent).filter(|_| host.wants_key).cloned();
+    let key = args.key.map(domain::Secret::new).or_else(|| server.key_of(&agent).cloned());
+    let key = key.filter(|_| host.wants_key);
     let client = reqwest::Client::builder().no_proxy().build()?;
     let session = format!("chat-{}", Uuid::now_v7().simple());
     let mut chat = Chat { client, host, key, agent: args.agent, session, messages: Vec::new() };

@@ -3,13 +3,18 @@
 mod agents;
 mod background;
 mod chat;
+pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod doctor;
+pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod openclaw;
 pub(crate) mod service;
+pub(crate) mod setup;
 pub(crate) mod skills;
 mod start;
 mod status;
+mod trial;
 
 use ::config::{LoadOptions, Loaded, Paths};
 
@@ -19,8 +24,14 @@ use crate::output;
 
 /// Does what the command line says.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    match &cli.command {
+        // A package is built where there may be no home.
+        Command::Completions(args) => return completions::completions(args),
+        Command::Man(args) => return completions::man(args, cli.json),
+        _ => {}
+    }
     upstream::install_crypto();
-    let paths = Paths::resolve(cli.home, cli.config)?;
+    let paths = crate::keyring::noted(Paths::resolve(cli.home, cli.config)?);
     match cli.command {
         Command::Start(args) if args.daemon => background::start(&args, &paths, cli.json),
         Command::Start(args) => start::in_foreground(&args, &paths, cli.json),
@@ -28,10 +39,14 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reload(args) => status::reload(&args, &paths, cli.json),
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
+        Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),
+        Command::Setup(args) => setup::run(&args, &paths, cli.json),
+        Command::Doctor(args) => doctor::run(&args, &paths, cli.json),
+        Command::Completions(_) | Command::Man(_) => Ok(()),
         Command::Service(args) => service::run(&args, &paths, cli.json),
         Command::Chat(args) => runtime()?.block_on(chat::run(args, &paths)),
         // The one that a host starts never gets here.

@@ -90,6 +90,11 @@ pub(crate) async fn run(args: ModelsArgs, home: &Path, json: bool) -> anyhow::Re
     }
 }
 
+/// Gets the model that is fetched when none is named, for somebody who has agreed to it; shows progress on a terminal.
+pub(crate) async fn fetch_usual(home: &Path) -> anyhow::Result<()> {
+    fetch::usual(&models_dir(home)).await
+}
+
 /// The file of the model that an embedded upstream names: the path of a GGUF file, an installed model's name, or, when
 /// nothing is named, the only one installed.
 pub(crate) fn locate(home: &Path, model: Option<&str>) -> anyhow::Result<PathBuf> {

@@ -4,7 +4,7 @@ mod mention;
 mod wanted;
 
 use std::io::{self, BufRead, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::config::Paths;
 use ::openclaw::{Connection, Hints, Job, OpenclawError, PluginFile, Status};
@@ -16,6 +16,7 @@ use crate::output;
 use crate::running::Running;
 
 pub(crate) use mention::mention;
+pub(crate) use wanted::address;
 
 /// The plugin that tells the host which agent speaks, as OpenClaw loads it.
 const PLUGIN: &[PluginFile] = &[
@@ -131,6 +132,44 @@ fn hints(named: Option<PathBuf>) -> Hints {
     // OpenClaw takes the first of these for the user's home.
     let home = set("OPENCLAW_HOME").or_else(|| set("HOME"));
     Hints { named, config_path: set("OPENCLAW_CONFIG_PATH"), state_dir: set("OPENCLAW_STATE_DIR"), home }
+}
+
+/// OpenClaw's configuration, and whether it is connected to this home; none: there is no OpenClaw.
+pub(crate) fn found(home: &Path) -> Option<(PathBuf, bool)> {
+    let file = ::openclaw::find(&hints(None)).ok().filter(|file| file.is_file())?;
+    let connected = Connection::of(home).status(PLUGIN).ok().flatten().is_some_and(|status| !status.gone);
+    Some((file, connected))
+}
+
+/// What is connected to this home, and where its host is reached if it runs.
+pub(crate) fn connected(paths: &Paths) -> Result<Option<(Status, Option<String>)>, OpenclawError> {
+    let running = Running::find(&paths.home, None).ok().map(|running| wanted::address(running.address));
+    Ok(Connection::of(&paths.home).status(PLUGIN)?.map(|status| (status, running)))
+}
+
+/// A connection that was made.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    /// OpenClaw's file.
+    pub(crate) config: PathBuf,
+    /// The copy of it from before.
+    pub(crate) backup: Option<PathBuf>,
+    /// What is good to know.
+    pub(crate) notes: Vec<String>,
+}
+
+/// Connects all of OpenClaw's agents, for somebody who has agreed to it already.
+pub(crate) fn connect_unasked(paths: &Paths) -> anyhow::Result<Connected> {
+    let file = ::openclaw::find(&hints(None))?;
+    let config = super::load(paths, super::lenient())?.config;
+    let consent = Consent { yes: true, dry_run: false };
+    let args = ConnectArgs { agents: Vec::new(), context_window: None, max_tokens: None, text_only: false, consent };
+    let wanted = wanted::Wanted::new(paths, &config, &args)?;
+    let job = wanted.ask(|wanted| Connection::of(&paths.home).connect(&file, wanted, PLUGIN))?;
+    let notes = job.notes.iter().cloned().chain(wanted.notes()).collect();
+    let connected = Connected { config: job.config.clone(), backup: job.backup.clone(), notes };
+    job.run()?;
+    Ok(connected)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -4,20 +4,24 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ::config::{Config, LoadOptions, Paths, UpstreamKind};
+use ::config::{AdminListen, Config, LoadOptions, Paths, UpstreamKind};
 use agents::{Host, HostParts, Metrics};
 use anyhow::{Context, bail};
+use arc_swap::ArcSwapOption;
 use domain::AgentId;
+use keys::Keyring;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use server::{Access, App, Listener, Options};
+use server::{Access, AdminApp, AdminListener, App, Listener, Options};
 use store::{Store, StoreError, StoreOptions};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StartArgs;
 use crate::exit::Exit;
+use crate::keyring::{self, KeyWatch};
 use crate::reloading::Reloader;
 use crate::running::Running;
 use crate::wiring::{self, Parts};
@@ -30,6 +34,13 @@ struct Serving<'a> {
     config: &'a Config,
     running: &'a Running,
     json: bool,
+}
+
+/// Where a host is reached, bound and not served yet.
+struct Doors {
+    front: Listener,
+    admin: Option<AdminListener>,
+    ring: Keyring,
 }
 
 /// How many agents the greeting names.
@@ -46,6 +57,8 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     let loaded = super::load(paths, options(args))?;
     loaded.warnings.iter().for_each(output::note);
     let config = loaded.config;
+    let ring = keyring::read(paths)?;
+    check_exposure(&config, &ring)?;
     private_folder(&config.home)?;
     // Dropped last: what is logged on the way out is written, too.
     let _logging = logging::begin(&args.log, args.log_file.as_deref(), config.log)?;
@@ -58,6 +71,8 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
         super::openclaw::mention(paths);
     }
     let store = runtime.block_on(open_store(&config))?;
+    // Now that the state directory is ours, so is a socket that another host has left behind.
+    let admin = runtime.block_on(open_admin(&config, &ring))?;
     let parts = wiring::parts(&config)?;
     parts.problems.iter().for_each(|p| output::note(format_args!("warning: {p}")));
     let running = Running {
@@ -65,9 +80,11 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
         address: listener.address(),
         version: env!("CARGO_PKG_VERSION").into(),
         wants_key: config.server.wants_key(),
+        admin: admin.as_ref().map(AdminListener::place),
     };
+    let doors = Doors { front: listener, admin, ring };
     let serving = Serving { paths, options: options(args), config: &config, running: &running, json };
-    let served = serve(&runtime, &serving, listener, store, parts);
+    let served = serve(&runtime, &serving, doors, store, parts);
     Running::withdraw(&config.home);
     served
 }
@@ -84,6 +101,44 @@ pub(super) fn options(args: &StartArgs) -> LoadOptions {
     LoadOptions { dev: args.dev, mode: args.mode.map(Into::into), port: args.port, ..LoadOptions::default() }
 }
 
+/// A key that has ended opens nothing, so it does not make an open socket safe either.
+pub(super) fn check_exposure(config: &Config, ring: &Keyring) -> anyhow::Result<()> {
+    let server = &config.server;
+    let configured = server.api_key.is_some() || !server.agent_keys.is_empty();
+    if server.host.to_canonical().is_loopback() || configured || ring.can_speak() {
+        return Ok(());
+    }
+    output::note(format_args!(
+        "metaclaw: {} opens the proxy to the network, and every key has ended: make one with `metaclaw keys add --agent NAME`",
+        server.host
+    ));
+    Err(Exit::Config.into())
+}
+
+async fn open_admin(config: &Config, ring: &Keyring) -> anyhow::Result<Option<AdminListener>> {
+    Ok(match &config.admin {
+        AdminListen::Unix(path) => Some(AdminListener::unix(path).await?),
+        AdminListen::Tcp(address) => {
+            if !ring.can_administer() {
+                output::note("warning: there is no key for administration yet: `metaclaw keys add --admin` makes one");
+            }
+            Some(AdminListener::tcp(*address).await?)
+        }
+        AdminListen::None => None,
+    })
+}
+
+/// What operators are told of a host beside its state.
+fn about(paths: &Paths, running: &Running) -> serde_json::Value {
+    json!({
+        "pid": running.pid,
+        "address": running.address,
+        "version": running.version,
+        "home": paths.home,
+        "config": paths.config_file,
+    })
+}
+
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
     match Store::open(&config.home.join("state"), StoreOptions::default()).await {
         Err(locked @ StoreError::Locked { .. }) => Err(Exit::Locked(locked.to_string()).into()),
@@ -94,16 +149,11 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
 /// Serves until a signal, then shuts down in this order: 1 no new connections, 2 streams under way finish, 3 the last turns
 /// are recorded and the store closed, 4 guests and models stop. A second signal ends everything at once; what was
 /// acknowledged is durable already.
-fn serve(
-    runtime: &Runtime,
-    serving: &Serving<'_>,
-    listener: Listener,
-    store: Store,
-    parts: Parts,
-) -> anyhow::Result<()> {
+fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, parts: Parts) -> anyhow::Result<()> {
     let Serving { paths, options, config, running, json } = *serving;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    let Doors { front, admin, ring } = doors;
     let Parts { engine, skills, upstreams, default, named, .. } = parts;
     runtime.block_on(async {
         let signals = Signals::catch()?;
@@ -120,21 +170,45 @@ fn serve(
             store,
             metrics,
             idle_timeout: config.sessions.idle_timeout,
+            keep_alive: config.server.keep_alive,
         }));
-        let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys);
+        let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys, ring);
         let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
         let reloader = Reloader::new(paths, options, engine.clone(), host.clone(), access.clone(), config);
-        let app = App { host: host.clone(), registry: Arc::new(registry), access, options: Options { max_body } };
         let stop = CancellationToken::new();
+        let registry = Arc::new(registry);
+        let (reload, asks) = mpsc::channel(1);
+        let key_trouble = Arc::new(ArcSwapOption::empty());
+        let key_watch = KeyWatch::new(paths, access.clone(), key_trouble.clone());
+        let serve_admin = admin.map(|listener| {
+            let app = AdminApp {
+                host: host.clone(),
+                registry: registry.clone(),
+                access: access.clone(),
+                reload,
+                stop: stop.clone(),
+                key_trouble,
+                about: Arc::new(about(paths, running)),
+            };
+            listener.serve(app, stop.clone())
+        });
+        let serve_admin = async {
+            if let Some(serve) = serve_admin {
+                serve.await;
+            }
+        };
+        let app = App { host: host.clone(), registry, access, options: Options { max_body } };
         // Whoever reads the greeting may look for this host, and stop it, at once.
         running.announce(&config.home).context("the note of the running host could not be written")?;
         greet(config, running, json);
         service_manager::serving(running.address);
         let work = async {
-            let serve = server::serve(listener, app, stop.clone(), config.server.shutdown_grace);
+            let serve = server::serve(front, app, stop.clone(), config.server.shutdown_grace);
             let idle = stop.run_until_cancelled(host.tidy_up());
+            let reload = reloader.run(hangup, asks, stop.clone());
             let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
-            let (cut, _, (), ()) = tokio::join!(serve, idle, reloader.run(hangup, stop.clone()), living);
+            let keys = key_watch.run(stop.clone());
+            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys);
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"

@@ -5,6 +5,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use crate::admin::Admin;
 use crate::cli::HostArgs;
 use crate::output;
 use crate::running::Running;
@@ -18,7 +19,12 @@ const POLL: Duration = Duration::from_millis(50);
 /// `metaclaw status`
 pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    let ready = super::runtime()?.block_on(running.ready())?;
+    let ready = super::runtime()?.block_on(async {
+        match Admin::of(&running, args)? {
+            Some(admin) => admin.status().await,
+            None => running.ready().await,
+        }
+    })?;
     if json {
         output::json(&json!({"running": running, "state": ready}));
         return Ok(());
@@ -28,8 +34,10 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
         running.address, running.pid, running.version
     ));
     let problems = texts(&ready["problems"]);
-    if problems.is_empty() {
-        output::line("ready: yes");
+    match ready["ready"].as_bool() {
+        Some(true) => output::line("ready: yes"),
+        _ if running.admin.is_none() || problems.is_empty() => output::line("ready: no (the log says why)"),
+        _ => {}
     }
     problems.iter().for_each(|problem| output::line(format_args!("problem: {problem}")));
     for problem in texts(&ready["reload_problems"]) {
@@ -41,22 +49,13 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
 /// `metaclaw reload`
 pub(crate) fn reload(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    let runtime = super::runtime()?;
-    let count = |state: &serde_json::Value| state["reloads"].as_u64().unwrap_or_default();
-    let before = count(&runtime.block_on(running.ready())?);
-    send(&running, Signal::HUP)?;
-    let began = Instant::now();
-    let state = loop {
-        let state = runtime.block_on(running.ready())?;
-        if count(&state) > before {
-            break state;
-        }
-        if began.elapsed() > RELOAD_TIMEOUT {
-            bail!("the host is still at it after {} s: see its log", RELOAD_TIMEOUT.as_secs());
-        }
-        pause();
+    let Some(admin) = Admin::of(&running, args)? else {
+        send(&running, Signal::HUP)?;
+        output::line("told the host to read its configuration anew; its log says what comes of it");
+        return Ok(());
     };
-    let problems = texts(&state["reload_problems"]);
+    let state = super::runtime()?.block_on(admin.reload(RELOAD_TIMEOUT))?;
+    let problems = texts(&state["problems"]);
     if json {
         output::json(&json!({"reloaded": running.pid, "problems": problems}));
     } else {
@@ -87,7 +86,13 @@ fn pause() {
 /// `metaclaw stop`
 pub(crate) fn stop(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let running = Running::find(&paths.home, args.port)?;
-    send(&running, Signal::TERM)?;
+    let asked = match Admin::of(&running, args)? {
+        Some(admin) => super::runtime()?.block_on(admin.stop()).is_ok(),
+        None => false,
+    };
+    if !asked {
+        send(&running, Signal::TERM)?;
+    }
     let began = Instant::now();
     while running.lives() {
         if began.elapsed() > STOP_TIMEOUT {

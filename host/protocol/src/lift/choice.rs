@@ -82,9 +82,10 @@ pub(super) fn find(json: &str, shape: Shape) -> Option<Vec<Found>> {
     scanner.skip_space();
     let read = scanner.object(|s, key| match &json[key] {
         r#""choices""# if s.next_byte() == b'[' => s.array(|s| {
-            match s.next_byte() {
-                b'{' => found.push(choice(s, json, shape)?),
-                _ => drop(s.skip_value()?),
+            if s.next_byte() == b'{' {
+                found.push(choice(s, json, shape)?);
+            } else {
+                s.skip_value()?;
             }
             Ok(())
         }),

@@ -32,18 +32,37 @@ pub(super) struct Progress {
 
 /// Fetches, checks, converts.
 pub(super) async fn run(args: FetchArgs, models: &Path, json: bool) -> anyhow::Result<()> {
+    let (installed, state) = get(args, models, Progress::new(json)).await?;
+    report(&installed, state, json);
+    Ok(())
+}
+
+/// The same for the model that is fetched when none is named, without a word on standard output.
+pub(super) async fn usual(models: &Path) -> anyhow::Result<()> {
+    let args = FetchArgs {
+        known: KNOWN.to_owned(),
+        from: None,
+        hf: None,
+        file: None,
+        hf_endpoint: String::new(),
+        sha256: None,
+        name: None,
+        force: false,
+    };
+    get(args, models, Progress::new(false)).await.map(|_| ())
+}
+
+async fn get(args: FetchArgs, models: &Path, progress: Progress) -> anyhow::Result<(InstalledModel, &'static str)> {
     let name = name(&args)?;
     if !args.force
         && let Some(installed) = installed(models, &name)?
     {
-        report(&installed, "is installed already", json);
-        return Ok(());
+        return Ok((installed, "is installed already"));
     }
     std::fs::create_dir_all(models).with_context(|| format!("cannot create {}", models.display()))?;
     // Beside the models, where there must be room anyway. It goes away with everything in it, however this ends.
     let dir =
         TempDir::with_prefix_in(".fetch-", models).with_context(|| format!("cannot write in {}", models.display()))?;
-    let progress = Progress::new(json);
     let fetched = match (&args.from, &args.hf) {
         (Some(path), _) => from_file(path)?,
         (None, Some(repository)) => hub::download(&args, repository, dir.path(), &progress).await?,
@@ -55,9 +74,7 @@ pub(super) async fn run(args: FetchArgs, models: &Path, json: bool) -> anyhow::R
     };
     let (models, pinned) = (models.to_owned(), args.sha256);
     let work = move || prepare(&fetched, pinned, dir.path(), &models, &name, &progress);
-    let installed = tokio::task::spawn_blocking(work).await??;
-    report(&installed, "is ready", json);
-    Ok(())
+    Ok((tokio::task::spawn_blocking(work).await??, "is ready"))
 }
 
 /// Checks what was fetched, unpacks it, and installs the model.

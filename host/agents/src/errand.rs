@@ -1,0 +1,131 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use policy::Target;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::backend::{Answering, Ask, Backend};
+use crate::error::TurnError;
+use crate::metrics::{AttemptLabels, Metrics, UpstreamLabels};
+use crate::registry::Agent;
+
+/// Every configured upstream, by name, with what is counted of it.
+pub(crate) struct Upstreams {
+    all: HashMap<String, Upstream>,
+    metrics: Metrics,
+}
+
+struct Upstream {
+    backend: Backend,
+    answered: Counter,
+    ejected: Gauge,
+}
+
+/// One turn's question, and to whom it goes: first where the policy sends it, then to the agent's fallbacks.
+pub(crate) struct Errand {
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) agent: Arc<Agent>,
+    /// The policy's choice among the agent's targets.
+    pub(crate) chosen: usize,
+    pub(crate) ask: Ask,
+}
+
+/// What came of an errand.
+pub(crate) struct Answered {
+    pub(crate) answering: Answering,
+    /// Who answers.
+    pub(crate) by: Target,
+    /// How often anybody was asked.
+    pub(crate) attempts: u32,
+    /// Whether it is another than the policy's choice.
+    pub(crate) fell_back: bool,
+}
+
+impl Upstreams {
+    pub(crate) fn new(backends: HashMap<String, Backend>, metrics: Metrics) -> Self {
+        let upstream = |(name, backend): (String, Backend)| {
+            let labels = AttemptLabels { upstream: name.clone(), outcome: "answered" };
+            let answered = metrics.upstream_attempts.get_or_create_owned(&labels);
+            let ejected = metrics.upstream_ejected.get_or_create_owned(&UpstreamLabels { upstream: name.clone() });
+            (name, Upstream { backend, answered, ejected })
+        };
+        Upstreams { all: backends.into_iter().map(upstream).collect(), metrics: metrics.clone() }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.all.contains_key(name)
+    }
+
+    pub(crate) async fn close(self) {
+        for upstream in self.all.into_values() {
+            upstream.backend.close().await;
+        }
+    }
+
+    fn is_resting(&self, target: &Target) -> bool {
+        self.all.get(&*target.upstream).is_some_and(|upstream| upstream.backend.is_resting())
+    }
+}
+
+impl Errand {
+    /// Asks one after the other until somebody answers. One that has failed again and again is passed over while there is
+    /// another; nobody is turned away for a guess.
+    pub(crate) async fn run(self) -> Result<Answered, TurnError> {
+        let attempts = AtomicU32::new(0);
+        let chosen = &self.agent.targets[self.chosen];
+        let others = self.agent.fallbacks.iter().filter(|target| *target != chosen);
+        let targets = || std::iter::once(chosen).chain(others.clone());
+        let some_works = !self.agent.fallbacks.is_empty() && targets().any(|target| !self.upstreams.is_resting(target));
+        let mut refusal: Option<TurnError> = None;
+        for target in targets() {
+            if some_works && self.upstreams.is_resting(target) {
+                continue;
+            }
+            match self.ask(target, &attempts).await {
+                Ok(answering) => {
+                    let (by, fell_back) = (target.clone(), target != chosen);
+                    return Ok(Answered { answering, by, attempts: attempts.into_inner(), fell_back });
+                }
+                Err(error) => {
+                    if !error.may_fall_back() {
+                        return Err(error);
+                    }
+                    if !self.agent.fallbacks.is_empty() {
+                        let upstream = &target.upstream;
+                        tracing::warn!(agent = %self.agent.id, %upstream, %error, "a turn goes on to the next upstream, if there is one");
+                    }
+                    // The first one's word counts, unless a later one promises more.
+                    let better = refusal.as_ref().is_none_or(|first| !first.is_transient() && error.is_transient());
+                    if better {
+                        refusal = Some(error);
+                    }
+                }
+            }
+        }
+        Err(refusal.unwrap_or_else(|| self.missing(chosen)))
+    }
+
+    async fn ask(&self, target: &Target, attempts: &AtomicU32) -> Result<Answering, TurnError> {
+        let upstream = self.upstreams.all.get(&*target.upstream).ok_or_else(|| self.missing(target))?;
+        let note = |outcome: &'static str| {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            if outcome == "answered" {
+                upstream.answered.inc();
+            } else {
+                let labels = AttemptLabels { upstream: target.upstream.to_string(), outcome };
+                self.upstreams.metrics.upstream_attempts.get_or_create(&labels).inc();
+            }
+        };
+        let answer = upstream.backend.ask(&self.ask, &target.model, &note).await;
+        if answer.is_err() || upstream.ejected.get() != 0 {
+            upstream.ejected.set(i64::from(upstream.backend.is_ejected()));
+        }
+        Ok(answer?)
+    }
+
+    fn missing(&self, target: &Target) -> TurnError {
+        TurnError::NoUpstream { agent: self.agent.id.clone(), upstream: target.upstream.to_string() }
+    }
+}

@@ -1,0 +1,66 @@
+//! How this command speaks with a running host as its operator.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::cli::HostArgs;
+use crate::output;
+use crate::running::Running;
+
+/// How long a host may take over what it only looks up.
+const SHORT: Duration = Duration::from_secs(5);
+
+/// The admin listener of a running host.
+pub(crate) struct Admin {
+    client: reqwest::Client,
+    base: String,
+    key: Option<String>,
+}
+
+impl Admin {
+    /// None when the host has no admin listener, or one that wants a key and there is none.
+    pub(crate) fn of(running: &Running, args: &HostArgs) -> anyhow::Result<Option<Admin>> {
+        let client = reqwest::Client::builder().no_proxy();
+        let Some(place) = &running.admin else { return Ok(None) };
+        let (client, base, key) = match place.strip_prefix("unix:") {
+            Some(path) => (client.unix_socket(path), "http://localhost".to_owned(), None),
+            None => match &args.admin_key {
+                Some(key) => (client, format!("http://{place}"), Some(key.clone())),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Admin { client: client.build()?, base, key }))
+    }
+
+    /// `GET /admin/status`
+    pub(crate) async fn status(&self) -> anyhow::Result<Value> {
+        self.send(self.client.get(format!("{}/admin/status", self.base)), SHORT).await
+    }
+
+    /// `POST /admin/reload`
+    pub(crate) async fn reload(&self, timeout: Duration) -> anyhow::Result<Value> {
+        self.send(self.client.post(format!("{}/admin/reload", self.base)), timeout).await
+    }
+
+    /// `POST /admin/stop`
+    pub(crate) async fn stop(&self) -> anyhow::Result<Value> {
+        self.send(self.client.post(format!("{}/admin/stop", self.base)), SHORT).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, timeout: Duration) -> anyhow::Result<Value> {
+        let request = match &self.key {
+            Some(key) => request.header("x-metaclaw-key", key),
+            None => request,
+        };
+        let answer = request.timeout(timeout).send().await.context("the host's admin listener does not answer")?;
+        let status = answer.status();
+        let body: Value = serde_json::from_slice(&answer.bytes().await?).unwrap_or_default();
+        if !status.is_success() {
+            let reason = body["error"]["message"].as_str().unwrap_or("the host refused without a reason");
+            bail!("{}", output::harmless(reason));
+        }
+        Ok(body)
+    }
+}
