@@ -223,6 +223,17 @@ const CASES: &[Case] = &[
         ["secrets", "failure", "is empty", "put the key into it"],
     ),
     (
+        "the file of clients' keys is open",
+        |home| {
+            let (code, _, err) = home.run(&["keys", "add", "--agent", "a"]);
+            assert_eq!(code, 0, "{err}");
+            chmod(home, "keys/keys.json", 0o644);
+            nothing()
+        },
+        &["--offline"],
+        ["keys", "failure", "open to other users (mode 0644)", "--fix"],
+    ),
+    (
         "a key in plain text",
         |home| {
             config(

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tests::{Home, Host, Reply, Upstream, guest};
 use tokio::sync::mpsc;
 
+use crate::streaming::by_hand;
+
 const QUICK: &str = "retries: { max: 0 }, ejection: { failures: 0 }";
 
 /// An upstream that answers with this status, or with its name.
@@ -152,32 +154,9 @@ async fn an_upstream_that_keeps_failing_is_left_alone_then_tried_by_one_and_take
     assert_eq!((answer.words().as_str(), answer.header("x-metaclaw-upstream")), ("a", ""));
 }
 
-/// An upstream that answers when the test says how.
-async fn slow() -> (Upstream, mpsc::UnboundedSender<Result<&'static str, ()>>) {
-    let (sender, orders) = mpsc::unbounded_channel::<Result<&'static str, ()>>();
-    let orders = Arc::new(tokio::sync::Mutex::new(orders));
-    let upstream = Upstream::scripted(move |_| {
-        let (pieces, receiver) = mpsc::channel(1);
-        let orders = orders.clone();
-        tokio::spawn(async move {
-            let mut orders = orders.lock().await;
-            while let Some(order) = orders.recv().await {
-                let end = order.is_err();
-                let piece = order.map(Bytes::from).map_err(|()| std::io::Error::other("reset"));
-                if pieces.send(piece).await.is_err() || end {
-                    return;
-                }
-            }
-        });
-        Reply::Pieces("text/event-stream", receiver)
-    })
-    .await;
-    (upstream, sender)
-}
-
 #[tokio::test]
 async fn a_client_that_waits_for_the_first_word_or_the_next_is_told_to_wait_on() {
-    let (upstream, orders) = slow().await;
+    let (upstream, feed) = by_hand().await;
     let host = Home::with(&upstream, "mode: rl\nproxy: { keep_alive: 30ms }\n").start().await;
     let response = host.say("hi").with("stream", true.into()).begin().await;
     assert_eq!(
@@ -187,23 +166,20 @@ async fn a_client_that_waits_for_the_first_word_or_the_next_is_told_to_wait_on()
     let turn = response.headers()["x-request-id"].to_str().unwrap().to_owned();
     let mut body = response.bytes_stream();
     let mut all = String::new();
-    let mut next = async |count: usize| {
-        for _ in 0..count {
-            all += std::str::from_utf8(&body.next().await?.unwrap()).unwrap();
-        }
+    let mut next = async || {
+        all += std::str::from_utf8(&body.next().await?.unwrap()).unwrap();
         Some(all.clone())
     };
-    assert_eq!(next(3).await.unwrap(), ": keep-alive\n\n".repeat(3), "before the first word");
-    orders.send(Ok("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choi")).unwrap();
-    let mut so_far = String::new();
-    while so_far.matches("keep-alive").count() < 6 {
-        so_far = next(1).await.unwrap();
+    let sender = feed.lock().unwrap().take().expect("the upstream has been asked");
+    for (piece, comments) in [
+        ("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: {\"choi", 3),
+        ("ces\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n", 6),
+    ] {
+        while next().await.unwrap().matches(": keep-alive\n\n").count() < comments {}
+        sender.send(Ok(piece.into())).await.unwrap();
     }
-    assert!(!so_far.contains("data: {\"choi\n"), "never within an event: {so_far}");
-    orders.send(Ok("ces\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n")).unwrap();
-    let sent = orders.send(Err(()));
-    assert!(sent.is_ok());
-    while next(1).await.is_some() {}
+    drop(sender);
+    while next().await.is_some() {}
     let events: Vec<&str> = all.split("\n\n").filter(|e| !e.is_empty() && *e != ": keep-alive").collect();
     let data = |event: &str| serde_json::from_str::<Value>(event.strip_prefix("data: ").unwrap()).unwrap();
     assert_eq!(data(events[0])["choices"][0]["delta"]["content"], "a");

@@ -77,9 +77,10 @@ fn a_configuration_that_is_open_to_others_is_refused() {
     for mode in [0o644, 0o640, 0o660, 0o604, 0o602, 0o610] {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         for words in [&["start"][..], &["config", "check"]] {
-            let (code, _, err) = home.run(words);
+            let (code, out, err) = home.run(words);
             assert_eq!(code, 64, "{mode:o} {words:?}");
-            assert!(err.contains(&format!("chmod 600 {}", file.display())), "{mode:o}: {err}");
+            let said = format!("{out}{err}");
+            assert!(said.contains(&format!("chmod 600 {}", file.display())), "{mode:o}: {said}");
         }
     }
     assert!(!home.path().join("state").exists());

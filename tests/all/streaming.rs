@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use tests::{Home, Host, Reply, Upstream};
 use tokio::sync::mpsc;
 
-type Feed = mpsc::Sender<Result<Bytes, std::io::Error>>;
+pub(crate) type Feed = mpsc::Sender<Result<Bytes, std::io::Error>>;
 
 /// An upstream whose stream the test writes by hand.
-async fn by_hand() -> (Upstream, Arc<Mutex<Option<Feed>>>) {
+pub(crate) async fn by_hand() -> (Upstream, Arc<Mutex<Option<Feed>>>) {
     let feed = Arc::<Mutex<Option<Feed>>>::default();
     let given = feed.clone();
     let upstream = Upstream::scripted(move |_| {

@@ -15,6 +15,7 @@ use crate::embedded::{Embedded, EmbeddedBody, EmbeddedError};
 use crate::lifted::{self, Lifted};
 
 /// A configured upstream.
+#[expect(clippy::large_enum_variant, reason = "there are as many as the configuration names")]
 pub enum Backend {
     /// A provider.
     Http(HttpUpstream),
@@ -86,7 +87,7 @@ impl Backend {
                 let lifting = (!quirks.lifts.is_none()).then(|| Lifting::new(&quirks.lifts, &ask.request, ids()));
                 let body = match (reply, lifting) {
                     (upstream::Reply::Whole(bytes), None) => BackendBody::Whole(Some(bytes)),
-                    (upstream::Reply::Events(events), None) => BackendBody::Events(Box::new(events)),
+                    (upstream::Reply::Events(events), None) => BackendBody::Events(events),
                     (upstream::Reply::Whole(bytes), Some(lifting)) => {
                         BackendBody::Whole(Some(lifted::at_once(bytes, wanted.stream, lifting).await))
                     }

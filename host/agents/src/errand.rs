@@ -51,7 +51,8 @@ impl Upstreams {
             let ejected = metrics.upstream_ejected.get_or_create_owned(&UpstreamLabels { upstream: name.clone() });
             (name, Upstream { backend, answered, ejected })
         };
-        Upstreams { all: backends.into_iter().map(upstream).collect(), metrics: metrics.clone() }
+        let all = backends.into_iter().map(upstream).collect();
+        Upstreams { all, metrics }
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {

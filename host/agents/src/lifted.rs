@@ -6,7 +6,7 @@ use upstream::{Events, UpstreamError};
 
 /// A stream whose words may hold what has fields of its own: what goes on, and is recorded, has it there.
 pub(crate) struct Lifted {
-    events: Events,
+    events: Box<Events>,
     lifter: StreamLifter,
     over: bool,
     /// Why it is over, when something had to be said before.
@@ -17,7 +17,7 @@ pub(crate) struct Lifted {
 const LIFT_INLINE: usize = 256 << 10;
 
 impl Lifted {
-    pub(crate) fn new(events: Events, lifting: Lifting) -> Self {
+    pub(crate) fn new(events: Box<Events>, lifting: Lifting) -> Self {
         Lifted { events, lifter: StreamLifter::new(lifting), over: false, error: None }
     }
 

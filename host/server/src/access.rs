@@ -215,7 +215,7 @@ mod tests {
         let secret = |text: &str| Secret::new(text.to_owned());
         let agent = AgentId::Named("a".parse().unwrap());
         let alone = Caller::Agents([agent.clone()].into());
-        let agents = BTreeMap::from([(agent.clone(), secret("key-of-a"))]);
+        let agents = BTreeMap::from([(agent, secret("key-of-a"))]);
         for (operator, shown, want) in [
             (Some(secret("key-of-all")), "key-of-all", Some(Caller::Operator)),
             (Some(secret("key-of-all")), "key-of-a", Some(alone.clone())),

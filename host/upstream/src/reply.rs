@@ -22,7 +22,7 @@ pub enum Reply {
     /// All of it.
     Whole(Bytes),
     /// A stream as it comes.
-    Events(Events),
+    Events(Box<Events>),
 }
 
 /// A stream of which something has come. What it gives is whole events; it gives `[DONE]` last, or an error.
@@ -66,7 +66,7 @@ pub(crate) async fn open(
         }
     };
     match (is_stream, wanted.stream) {
-        (true, true) => begin(name, body, first).await.map(Reply::Events),
+        (true, true) => begin(name, body, first).await.map(Box::new).map(Reply::Events),
         (true, false) => {
             let raw = read_events(&malformed, body, first).await?;
             let answer = Answer::from_stream(&raw).ok_or_else(|| malformed(Flaw::Empty))?;

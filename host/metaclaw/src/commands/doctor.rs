@@ -101,6 +101,7 @@ fn examine(args: &DoctorArgs, paths: &Paths) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     findings.extend(home::check(&patient));
     findings.extend(settings::check(&loaded, paths));
+    findings.extend(settings::keys(paths));
     findings.extend(runtime.block_on(upstreams::check(&patient, args.offline, Duration::from_secs(args.timeout))));
     findings.extend(runtime.block_on(host::check(&patient)));
     findings.extend(library::skills(&patient));

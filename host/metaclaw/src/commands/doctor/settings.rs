@@ -1,11 +1,13 @@
-//! The configuration: every problem that loading it finds, secrets among them.
+//! The configuration: every problem that loading it finds, secrets among them; and the keys of clients.
 
 use ::config::{Loaded, Paths, Problem, Problems, Severity};
+use ::keys::KeyFile;
 
 use super::finding::Finding;
 
 const CONFIG: &str = "config";
 const SECRETS: &str = "secrets";
+const KEYS: &str = "keys";
 /// How the configuration says that it does nothing with a key.
 const IDLE: &str = "this key is accepted but not acted on yet";
 /// How many of those are named.
@@ -38,6 +40,19 @@ pub(super) fn check(loaded: &Result<Loaded, Problems>, paths: &Paths) -> Vec<Fin
         findings.insert(0, Finding::fine(CONFIG, what));
     }
     findings
+}
+
+/// The keys that clients show. A file that cannot be trusted lets nobody in, so that the host does not start.
+pub(super) fn keys(paths: &Paths) -> Option<Finding> {
+    match KeyFile::of(&paths.home).read() {
+        Ok(None) => None,
+        Ok(Some(_)) => Some(Finding::fine(KEYS, "clients must show one (`metaclaw keys list`)")),
+        Err(error) => Some(Finding::failure(
+            KEYS,
+            error.to_string(),
+            "`metaclaw doctor --fix` closes what is open; a damaged file is put back from a copy, or made anew",
+        )),
+    }
 }
 
 fn finding(problem: &Problem) -> Finding {

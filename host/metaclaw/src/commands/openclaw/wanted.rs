@@ -139,8 +139,8 @@ fn api_key(paths: &Paths, config: &Config) -> anyhow::Result<ApiKey> {
     let Some(key) = &config.server.api_key else {
         if config.server.wants_key() {
             bail!(
-                "the plugin speaks for all agents, and only single agents have a key: set proxy.api_key, or see \
-                 `Without the plugin` in examples/openclaw/README.md"
+                "the plugin speaks for all agents and needs a key that stands somewhere, which those of `metaclaw keys` and of \
+                 single agents do not: set proxy.api_key, or see `Without the plugin` in examples/openclaw/README.md"
             );
         }
         return Ok(ApiKey::None);
