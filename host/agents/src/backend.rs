@@ -7,10 +7,12 @@ use bytes::Bytes;
 use domain::TokenTrace;
 use http_body::SizeHint;
 use local_model::{ModelError, SubmitError};
-use protocol::{Block, ChatRequest, Splice};
-use upstream::{Events, HttpUpstream, Question, Trace, UpstreamError, Wanted};
+use protocol::{Block, ChatRequest, Lifting, Splice};
+use upstream::{Credential, Events, HttpUpstream, Question, Trace, UpstreamError, Wanted};
+use uuid::Uuid;
 
 use crate::embedded::{Embedded, EmbeddedBody, EmbeddedError};
+use crate::lifted::{self, Lifted};
 
 /// A configured upstream.
 #[expect(clippy::large_enum_variant, reason = "there are as many as the configuration names")]
@@ -29,6 +31,8 @@ pub(crate) struct Ask {
     /// Names the conversation, for the embedded model's prompt cache.
     pub(crate) conversation: String,
     pub(crate) trace: Trace,
+    /// What the client itself logs in with.
+    pub(crate) credential: Credential,
 }
 
 /// An answer that has begun, of the kind that the client asked for.
@@ -44,6 +48,8 @@ pub(crate) enum BackendBody {
     Whole(Option<Bytes>),
     /// Events from a provider.
     Events(Box<Events>),
+    /// Events from a provider that leaves in the words what has fields of its own.
+    Lifted(Box<Lifted>),
     /// From the model in this process.
     Embedded(EmbeddedBody),
     /// Made by the host.
@@ -72,11 +78,22 @@ impl Backend {
         match self {
             Backend::Http(http) => {
                 let model = (!model.is_empty()).then_some(model);
-                let body = || ask.request.splice(&Splice { block: ask.block.as_deref(), model });
+                let quirks = http.quirks();
+                let body = || ask.request.splice(&Splice { block: ask.block.as_deref(), model, quirks: Some(quirks) });
                 let wanted = Wanted { stream: ask.request.stream(), usage: ask.request.include_usage() };
-                let body = match http.chat(Question { body: &body, trace: &ask.trace, wanted, note }).await? {
-                    upstream::Reply::Whole(bytes) => BackendBody::Whole(Some(bytes)),
-                    upstream::Reply::Events(events) => BackendBody::Events(events),
+                let question = Question { body: &body, credential: &ask.credential, trace: &ask.trace, wanted, note };
+                let reply = http.chat(question).await?;
+                let ids = || Uuid::new_v4().simple().to_string();
+                let lifting = (!quirks.lifts.is_none()).then(|| Lifting::new(&quirks.lifts, &ask.request, ids()));
+                let body = match (reply, lifting) {
+                    (upstream::Reply::Whole(bytes), None) => BackendBody::Whole(Some(bytes)),
+                    (upstream::Reply::Events(events), None) => BackendBody::Events(events),
+                    (upstream::Reply::Whole(bytes), Some(lifting)) => {
+                        BackendBody::Whole(Some(lifted::at_once(bytes, wanted.stream, lifting).await))
+                    }
+                    (upstream::Reply::Events(events), Some(lifting)) => {
+                        BackendBody::Lifted(Box::new(Lifted::new(events, lifting)))
+                    }
                 };
                 Ok(Answering { body, tokens: Arc::default() })
             }
@@ -134,6 +151,7 @@ impl BackendBody {
         match self {
             BackendBody::Whole(bytes) | BackendBody::Own(bytes) => Poll::Ready(bytes.take().map(Ok)),
             BackendBody::Events(events) => events.poll_events(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
+            BackendBody::Lifted(body) => body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
             BackendBody::Embedded(body) => body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
         }
     }
@@ -143,6 +161,7 @@ impl BackendBody {
         match self {
             BackendBody::Whole(bytes) | BackendBody::Own(bytes) => bytes.is_none(),
             BackendBody::Events(events) => events.is_done(),
+            BackendBody::Lifted(body) => body.is_done(),
             BackendBody::Embedded(body) => body.is_done(),
         }
     }
@@ -152,7 +171,7 @@ impl BackendBody {
             BackendBody::Whole(bytes) | BackendBody::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            BackendBody::Events(_) | BackendBody::Embedded(_) => SizeHint::default(),
+            BackendBody::Events(_) | BackendBody::Lifted(_) | BackendBody::Embedded(_) => SizeHint::default(),
         }
     }
 }

@@ -88,7 +88,7 @@ impl Embedded {
         let (streamed, usage) = (ask.request.stream(), ask.request.include_usage());
         let (body, block) = (ask.request.clone(), ask.block);
         let read = move || {
-            let body = body.splice(&Splice { block: block.as_deref(), model: None }).to_bytes();
+            let body = body.splice(&Splice { block: block.as_deref(), ..Splice::default() }).to_bytes();
             request(serde_json::from_slice(&body)?, ask.conversation)
         };
         let request = match ask.request.body().len() {

@@ -9,7 +9,7 @@ use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
-use upstream::Trace;
+use upstream::{Credential, Trace};
 use uuid::Uuid;
 
 use crate::backend::Ask;
@@ -60,6 +60,8 @@ pub struct Incoming {
     pub received: Instant,
     /// Trace headers, passed on.
     pub trace: Trace,
+    /// What the client itself logs in with, for upstreams that are asked with it.
+    pub credential: Credential,
 }
 
 /// How many idle sessions are looked up at once.
@@ -139,6 +141,7 @@ impl Host {
             block: plan.injected.map(|i| i.block),
             conversation: format!("{}/{}", agent.id, begun.session),
             trace: incoming.trace,
+            credential: incoming.credential,
         };
         let turn = OpenTurn::new(place, begun, incoming.received);
         let errand = Errand { upstreams: self.upstreams.clone(), agent, chosen: index, ask };

@@ -9,6 +9,7 @@ mod error;
 mod host;
 mod identity;
 mod injection;
+mod lifted;
 mod metrics;
 mod open_turn;
 mod possessions;

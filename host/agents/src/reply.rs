@@ -243,7 +243,9 @@ impl Body for ReplyBody {
                 Poll::Ready(Some(Ok(data))) => {
                     this.keep(&data);
                     // A body of announced length is not asked again once its bytes are out.
-                    if this.is_done() && !matches!(this.source, Source::Begun(BackendBody::Events(_))) {
+                    if this.is_done()
+                        && !matches!(this.source, Source::Begun(BackendBody::Events(_) | BackendBody::Lifted(_)))
+                    {
                         this.hand_over(this.outcome());
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));

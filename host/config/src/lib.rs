@@ -15,6 +15,7 @@
 
 mod admin;
 mod agents;
+mod credential;
 mod edit;
 mod error;
 mod listing;
@@ -43,7 +44,7 @@ pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAg
 pub use overview::{AgentOverview, Overview, UpstreamOverview};
 pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};
-pub use providers::Provider;
+pub use providers::{Auth, Preset, Window, presets};
 pub use schema::{KeyInfo, keys};
 pub use server::ServerConfig;
 pub use settings::Settings;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::agents::{ModuleRef, Target};
 use crate::load::Config;
-use crate::providers::EMBEDDED;
+use crate::providers::{Auth, EMBEDDED};
 use crate::upstreams::{UpstreamConfig, UpstreamKind};
 
 /// What a configuration comes to, in words that can be shown. It holds no secret.
@@ -33,6 +33,10 @@ pub struct UpstreamOverview {
     pub api_base: Option<String>,
     /// Whether a key is sent.
     pub has_key: bool,
+    /// Whether the client's own credential is sent.
+    pub forwards: bool,
+    /// The context window, where the configuration gives one.
+    pub context_window: Option<u32>,
     /// Its models; empty: as the client asks.
     pub models: Vec<String>,
 }
@@ -117,7 +121,12 @@ impl fmt::Display for UpstreamOverview {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "upstream {}: {}", self.name, self.provider)?;
         self.api_base.iter().try_for_each(|base| write!(f, " at {base}"))?;
-        f.write_str(if self.has_key { ", with a key" } else { "" })
+        f.write_str(match (self.has_key, self.forwards) {
+            (true, _) => ", with a key",
+            (_, true) => ", with the client's own credential",
+            _ => "",
+        })?;
+        self.context_window.iter().try_for_each(|tokens| write!(f, ", context window {tokens}"))
     }
 }
 
@@ -147,13 +156,21 @@ impl fmt::Display for AgentOverview {
 }
 
 fn upstream_overview(upstream: &UpstreamConfig) -> UpstreamOverview {
-    let (provider, api_base, has_key) = match &upstream.kind {
-        UpstreamKind::Http { base, api_key, provider } => {
-            (provider.as_str(), Some(base.to_string()), api_key.is_some())
+    let (provider, api_base, has_key, forwards) = match &upstream.kind {
+        UpstreamKind::Http { base, api_key, auth, provider, .. } => {
+            (provider.name, Some(base.to_string()), api_key.is_some(), *auth == Auth::Forward)
         }
-        UpstreamKind::Embedded { .. } => (EMBEDDED, None, false),
+        UpstreamKind::Embedded { .. } => (EMBEDDED, None, false, false),
     };
-    UpstreamOverview { name: upstream.name.clone(), provider, api_base, has_key, models: upstream.models.clone() }
+    UpstreamOverview {
+        name: upstream.name.clone(),
+        provider,
+        api_base,
+        has_key,
+        forwards,
+        context_window: upstream.context_window,
+        models: upstream.models.clone(),
+    }
 }
 
 fn module_text(module: Option<&ModuleRef>) -> String {

@@ -1,71 +1,114 @@
+mod table;
+
+use protocol::Quirks;
 use serde::Serialize;
 
-/// Who answers at an upstream. All of them speak the OpenAI chat API; they differ in address and manners.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names say it, and the table below says the rest")]
-pub enum Provider {
-    Kimi,
-    Qwen,
-    OpenAi,
-    OpenRouter,
-    MiniMax,
-    Novita,
-    Volcengine,
-    Ollama,
-    Vllm,
-    LmStudio,
-    Custom,
-}
+pub(crate) use table::{MODELS, PRESETS};
 
-/// What is known of a provider before anybody configures it.
-pub(crate) struct Preset {
-    pub(crate) provider: Provider,
+/// What is known of a provider before anybody configures it. All of them speak the OpenAI chat API; they differ in address and
+/// manners.
+#[derive(Debug)]
+pub struct Preset {
     /// As `provider:` names it.
-    pub(crate) name: &'static str,
-    /// Where it is; none when only the user can know.
-    pub(crate) api_base: Option<&'static str>,
+    pub name: &'static str,
+    /// As its makers name it.
+    pub title: &'static str,
+    /// Where it is; `{region}` stands for the upstream's `region`. None when only the user can know.
+    pub api_base: Option<&'static str>,
+    /// The environment variables that customarily hold its key, the usual one first.
+    pub key_env: &'static [&'static str],
     /// Whether it answers nobody without a key.
-    pub(crate) needs_key: bool,
+    pub needs_key: bool,
+    /// How many tokens a prompt and its answer may have together.
+    pub window: Window,
+    /// Where its wire format departs from OpenAI's.
+    pub quirks: Quirks,
+    /// Where all this is written down.
+    pub sources: &'static [&'static str],
 }
 
-const fn preset(provider: Provider, name: &'static str, api_base: Option<&'static str>, needs_key: bool) -> Preset {
-    Preset { provider, name, api_base, needs_key }
+/// A context window, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// The model's own, by its name; this where the model is not known.
+    Models(u32),
+    /// Whatever the model, what the server was started with: by default this.
+    Server(u32),
 }
 
-/// The model inside this program: not a `Provider`, because nothing is sent anywhere.
+/// With which credential an upstream is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// With the upstream's `api_key`; with none when it has none.
+    Key,
+    /// With the client's own.
+    Forward,
+    /// With none.
+    None,
+}
+
+/// Every provider, in the order in which to offer them.
+pub fn presets() -> &'static [Preset] {
+    PRESETS
+}
+
+/// The model inside this program: no preset, because nothing is sent anywhere.
 pub(crate) const EMBEDDED: &str = "embedded";
 
-/// The addresses of MetaClaw's own setup, and the customary ports of local servers.
-pub(crate) const PRESETS: &[Preset] = &[
-    preset(Provider::Kimi, "kimi", Some("https://api.moonshot.cn/v1"), true),
-    preset(Provider::Qwen, "qwen", Some("https://dashscope.aliyuncs.com/compatible-mode/v1"), true),
-    preset(Provider::OpenAi, "openai", Some("https://api.openai.com/v1"), true),
-    preset(Provider::OpenRouter, "openrouter", Some("https://openrouter.ai/api/v1"), true),
-    preset(Provider::MiniMax, "minimax", Some("https://api.minimax.io/v1"), true),
-    preset(Provider::Novita, "novita", Some("https://api.novita.ai/v3/openai"), true),
-    preset(Provider::Volcengine, "volcengine", Some("https://ark.cn-beijing.volces.com/api/v3"), true),
-    preset(Provider::Ollama, "ollama", Some("http://127.0.0.1:11434/v1"), false),
-    preset(Provider::Vllm, "vllm", Some("http://127.0.0.1:8000/v1"), false),
-    preset(Provider::LmStudio, "lmstudio", Some("http://127.0.0.1:1234/v1"), false),
-    preset(Provider::Custom, "custom", None, false),
-];
-
 /// Providers that some version of MetaClaw has and this build has not, and what to do instead.
-pub(crate) const UNSUPPORTED: &[(&str, &str)] = &[
-    ("anthropic", "use its OpenAI-compatible address: provider: custom, api_base: https://api.anthropic.com/v1"),
-    (
-        "gemini",
-        "use its OpenAI-compatible address: provider: custom, \
-         api_base: https://generativelanguage.googleapis.com/v1beta/openai",
-    ),
-    ("openai-codex", "subscription logins are not supported: use provider: openai with an API key"),
-    ("bedrock", "put an OpenAI-compatible gateway in front of Bedrock, and use provider: custom with its api_base"),
-];
+pub(crate) const UNSUPPORTED: &[(&str, &str)] = &[(
+    "openai-codex",
+    "use provider: openai, with an API key or with auth: forward, which sends the client's own login",
+)];
 
-/// The provider of this name.
-pub(crate) fn by_name(name: &str) -> Option<&'static Preset> {
-    PRESETS.iter().find(|preset| preset.name == name)
+/// Stands for the region in an address.
+const REGION: &str = "{region}";
+
+impl Preset {
+    /// The provider of this name.
+    pub(crate) fn by_name(name: &str) -> Option<&'static Preset> {
+        PRESETS.iter().find(|preset| preset.name == name)
+    }
+
+    /// Whether its address holds a region.
+    pub fn has_regions(&self) -> bool {
+        self.api_base.is_some_and(|base| base.contains(REGION))
+    }
+
+    /// Its address; none when there is none, or when it wants a region and has none.
+    pub fn address(&self, region: Option<&str>) -> Option<String> {
+        match (self.api_base?, region) {
+            (base, _) if !self.has_regions() => Some(base.to_owned()),
+            (base, region) => region.map(|region| base.replace(REGION, region)),
+        }
+    }
+
+    /// The window of this model, or what is assumed of models that nobody knows; none where the server decides.
+    pub(crate) fn known_window(&self, model: &str) -> Option<u32> {
+        matches!(self.window, Window::Models(_)).then(|| self.window_of(model))
+    }
+
+    /// How many tokens a prompt to this model and its answer may have together.
+    pub fn window_of(&self, model: &str) -> u32 {
+        match self.window {
+            Window::Server(tokens) => tokens,
+            Window::Models(tokens) => window_of(model).unwrap_or(tokens),
+        }
+    }
+}
+
+/// A known model's window. Hosts of many vendors' models write `vendor/model`, some `vendor.model`, and of several beginnings the
+/// longest counts.
+fn window_of(model: &str) -> Option<u32> {
+    let model = model.to_ascii_lowercase();
+    let name = model.rsplit('/').next().unwrap_or_default();
+    let bare = name.split_once('.').map_or(name, |(_, rest)| rest);
+    let known = |name: &str| {
+        let found = MODELS.iter().filter(|(prefix, _)| name.starts_with(prefix)).max_by_key(|(prefix, _)| prefix.len());
+        found.map(|(_, tokens)| *tokens)
+    };
+    known(name).or_else(|| known(bare))
 }
 
 /// Every name that `provider:` may have.
@@ -73,9 +116,52 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|preset| preset.name).chain([EMBEDDED])
 }
 
-impl Provider {
-    /// The name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        PRESETS.iter().find(|preset| preset.provider == self).map_or("custom", |preset| preset.name)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_sound() {
+        for (index, preset) in PRESETS.iter().enumerate() {
+            let Preset { name, sources, .. } = preset;
+            assert!(PRESETS[..index].iter().all(|other| other.name != *name), "{name} is there twice");
+            assert!(sources.iter().all(|s| s.starts_with("https://")), "{name}");
+            assert!(*name == "custom" || !sources.is_empty(), "{name}");
+            let address = preset.address(Some("eu-west-1"));
+            assert!(address.is_none_or(|a| a.parse::<crate::BaseUrl>().is_ok_and(|base| base.as_str() == a)), "{name}");
+            assert!(!preset.needs_key || preset.api_base.unwrap().starts_with("https://"), "{name}");
+            assert!(!preset.needs_key || !preset.key_env.is_empty(), "{name}");
+            let lower = |text: &str| text.chars().all(|c| !c.is_ascii_uppercase());
+            assert!(preset.quirks.refuses.iter().all(|refused| lower(refused.models)), "{name}");
+        }
+        assert!(MODELS.iter().all(|(prefix, tokens)| *prefix == prefix.to_ascii_lowercase() && *tokens >= 4096));
+    }
+
+    #[test]
+    fn a_models_window_is_known_by_its_name() {
+        let window = |provider: &str, model: &str| Preset::by_name(provider).unwrap().window_of(model);
+        for (provider, model, tokens) in [
+            ("kimi", "kimi-k2.6", 262_144),
+            ("kimi", "kimi-k3", 1_048_576),
+            ("kimi", "moonshot-v1-8k", 8_192),
+            ("novita", "moonshotai/kimi-k2-thinking", 262_144),
+            ("bedrock", "openai.gpt-oss-120b-1:0", 131_072),
+            ("anthropic", "claude-sonnet-4-5-20250929", 200_000),
+            ("anthropic", "claude-sonnet-4-6", 1_000_000),
+            ("openai", "gpt-4o-mini", 128_000),
+            ("openai", "gpt-5.2", 400_000),
+            ("openai", "unheard-of", 128_000),
+            ("ollama", "gpt-5.2", 4_096),
+        ] {
+            assert_eq!(window(provider, model), tokens, "{provider} {model}");
+        }
+    }
+
+    #[test]
+    fn an_address_may_want_a_region() {
+        let bedrock = Preset::by_name("bedrock").unwrap();
+        assert_eq!(bedrock.address(None), None);
+        let address = "https://bedrock-runtime.us-west-2.amazonaws.com/openai/v1";
+        assert_eq!(bedrock.address(Some("us-west-2")).as_deref(), Some(address));
     }
 }

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use domain::{EjectionLimits, RetryLimits, Secret, UpstreamLimits, UpstreamTimeouts};
 use url::{Host, Url};
 
+use crate::credential::{self, Credential};
 use crate::load::Reader;
-use crate::providers::{self, EMBEDDED, Preset, Provider};
+use crate::providers::{self, Auth, EMBEDDED, Preset};
 use crate::setting::unknown;
 use crate::yaml::quote;
 
@@ -24,8 +25,21 @@ pub struct UpstreamConfig {
     /// The models to ask, the preferred one first. Empty: whatever the client asks for. For the embedded model exactly
     /// one, its name: `embedded` when the file gives none.
     pub models: Vec<String>,
+    /// How many tokens a prompt and its answer may have together, when the configuration says so.
+    pub context_window: Option<u32>,
     /// How patient to be with it; of no meaning for the embedded model.
     pub limits: UpstreamLimits,
+}
+
+impl UpstreamConfig {
+    /// How many tokens a prompt to this model and its answer may have together; none where only the server's operator knows.
+    pub fn window_of(&self, model: &str) -> Option<u32> {
+        let known = || match &self.kind {
+            UpstreamKind::Http { provider, .. } => provider.known_window(model),
+            UpstreamKind::Embedded { .. } => None,
+        };
+        self.context_window.or_else(known)
+    }
 }
 
 /// How an upstream is reached.
@@ -35,10 +49,14 @@ pub enum UpstreamKind {
     Http {
         /// The API's address.
         base: BaseUrl,
-        /// What to send as bearer token.
+        /// Its key; none unless `auth` is [`Auth::Key`].
         api_key: Option<Secret>,
+        /// With whose credential it is asked. The client's own goes to no upstream that does not say so.
+        auth: Auth,
+        /// The header that carries the key, in lower case: in `authorization` it is a bearer token, in any other it stands alone.
+        key_header: String,
         /// Whose manners to expect.
-        provider: Provider,
+        provider: &'static Preset,
     },
     /// In this process.
     Embedded {
@@ -59,15 +77,22 @@ impl BaseUrl {
     }
 
     /// Whether what is sent there leaves this machine unencrypted.
-    fn is_open_road(&self) -> bool {
-        let Ok(url) = Url::parse(&self.0) else { return false };
-        let loopback = match url.host() {
-            Some(Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(Host::Ipv6(ip)) => IpAddr::from(ip).to_canonical().is_loopback(),
-            Some(Host::Domain(name)) => name == "localhost",
-            None => true,
-        };
-        url.scheme() == "http" && !loopback
+    pub(crate) fn is_open_road(&self) -> bool {
+        Url::parse(&self.0).is_ok_and(|url| url.scheme() == "http" && !is_local(&url))
+    }
+
+    /// The port, when it is on this machine.
+    fn local_port(&self) -> Option<u16> {
+        Url::parse(&self.0).ok().filter(is_local)?.port_or_known_default()
+    }
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::from(ip).to_canonical().is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => true,
     }
 }
 
@@ -103,7 +128,7 @@ impl FromStr for BaseUrl {
 /// Every upstream. One that is wrong is in the report, and here all the same, so that who names it is not wrong too.
 pub(crate) fn build(reader: &mut Reader<'_>) -> BTreeMap<String, UpstreamConfig> {
     let mut upstreams = BTreeMap::new();
-    let llm = ["llm.provider", "llm.model_id", "llm.api_base", "llm.api_key"];
+    let llm = ["llm.provider", "llm.model_id", "llm.api_base", "llm.api_key", "llm.auth"];
     let has_llm = llm.iter().any(|key| reader.settings.mentions(key));
     let names: Vec<_> = reader.settings.upstreams.iter().map(|(name, place)| (name.clone(), *place)).collect();
     for (name, place) in &names {
@@ -126,7 +151,8 @@ pub(crate) fn build(reader: &mut Reader<'_>) -> BTreeMap<String, UpstreamConfig>
 fn check_auth_method(reader: &mut Reader<'_>) {
     if reader.value::<String>("llm.auth_method").as_deref() == Some("oauth_token") {
         let message = "subscription logins (oauth_token) are not supported by this build";
-        let remedy = "set llm.auth_method to api_key, and llm.api_key to the provider's key";
+        let remedy = "set llm.auth_method to api_key, and llm.api_key to the provider's key; or remove it and set llm.auth to \
+                      forward, which sends what the client itself logs in with";
         reader.report.error("llm.auth_method", reader.place("llm.auth_method"), message, remedy);
     }
 }
@@ -135,10 +161,10 @@ fn build_one(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<
     let provider_key = format!("{prefix}.provider");
     let provider = reader.text(&provider_key);
     let described = !models.is_empty()
-        || ["api_base", "api_key"].iter().any(|key| reader.settings.mentions(&format!("{prefix}.{key}")));
+        || ["api_base", "api_key", "auth"].iter().any(|key| reader.settings.mentions(&format!("{prefix}.{key}")));
     // MetaClaw takes a missing provider for `custom`. Where nothing at all is said, the embedded model answers.
     let provider = provider.unwrap_or_else(|| if described { "custom" } else { EMBEDDED }.to_owned());
-    let known = match providers::by_name(&provider) {
+    let known = match Preset::by_name(&provider) {
         Some(preset) => return build_http(name, prefix, preset, models, reader),
         None if provider == EMBEDDED => return build_embedded(name, prefix, models, reader),
         None => providers::UNSUPPORTED.iter().find(|(name, _)| *name == provider),
@@ -154,37 +180,63 @@ fn build_one(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<
 /// What stands for an upstream that could not be understood; the report holds the error.
 fn placeholder(name: &str) -> UpstreamConfig {
     let kind = UpstreamKind::Embedded { model: None };
-    UpstreamConfig { name: name.to_owned(), kind, models: Vec::new(), limits: UpstreamLimits::default() }
+    let (models, limits) = (Vec::new(), UpstreamLimits::default());
+    UpstreamConfig { name: name.to_owned(), kind, models, context_window: None, limits }
 }
 
 fn build_http(
     name: &str,
     prefix: &str,
-    preset: &Preset,
+    preset: &'static Preset,
     models: Vec<String>,
     reader: &mut Reader<'_>,
 ) -> UpstreamConfig {
-    let (base_key, secret_key) = (format!("{prefix}.api_base"), format!("{prefix}.api_key"));
-    let api_key = reader.secret(&secret_key);
-    let preset_base = || preset.api_base.and_then(|base| base.parse().ok());
+    let base_key = format!("{prefix}.api_base");
+    let region = region(prefix, reader);
+    let preset_base = || preset.address(region.as_deref()).and_then(|base| base.parse().ok());
     let Some(base) = reader.value::<BaseUrl>(&base_key).or_else(preset_base) else {
         if !reader.settings.mentions(&base_key) {
             let message = format!("the upstream {name} has no address");
-            let remedy = format!("set {base_key} to https://host/v1, or {prefix}.provider to {EMBEDDED}");
+            let remedy = match preset.has_regions() {
+                true => format!("set {prefix}.region to the region that your key is for, such as us-east-1"),
+                false => format!("set {base_key} to https://host/v1, or {prefix}.provider to {EMBEDDED}"),
+            };
             reader.report.error(&base_key, None, message, remedy);
         }
         return placeholder(name);
     };
-    if preset.needs_key && !reader.settings.mentions(&secret_key) {
-        let message = format!("{} answers nobody without a key", preset.name);
-        reader.report.warning(&secret_key, None, message, format!("set {secret_key} to env:NAME or file:PATH"));
+    check_loop(name, &base_key, &base, reader);
+    let Credential { auth, api_key, key_header } = credential::build(prefix, preset, &base, reader);
+    let kind = UpstreamKind::Http { base, api_key, auth, key_header, provider: preset };
+    let (context_window, limits) = (context_window(prefix, reader), limits(prefix, reader));
+    UpstreamConfig { name: name.to_owned(), kind, models, context_window, limits }
+}
+
+/// The region of an upstream: its own, or MetaClaw's for all of them.
+fn region(prefix: &str, reader: &mut Reader<'_>) -> Option<String> {
+    let keys = [format!("{prefix}.region"), format!("{prefix}.bedrock_region"), "bedrock_region".to_owned()];
+    let (key, region) = keys.into_iter().find_map(|key| reader.text(&key).map(|region| (key, region)))?;
+    let fits = region.len() <= 32 && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if !fits {
+        let message = format!("{} is not a region", quote(&region));
+        reader.report.error(&key, reader.place(&key), message, "write it as in us-east-1");
     }
-    if api_key.is_some() && base.is_open_road() {
-        let message = format!("the key goes to {base} unencrypted");
-        reader.report.warning(&base_key, reader.place(&base_key), message, "use https");
+    Some(region).filter(|_| fits)
+}
+
+fn context_window(prefix: &str, reader: &mut Reader<'_>) -> Option<u32> {
+    let keys = [format!("{prefix}.context_window"), "context_window".to_owned()];
+    keys.iter().find_map(|key| reader.value::<u32>(key).filter(|tokens| *tokens > 0))
+}
+
+/// A host that is its own upstream asks itself without end.
+fn check_loop(name: &str, base_key: &str, base: &BaseUrl, reader: &mut Reader<'_>) {
+    let port = reader.options.port.or_else(|| reader.value("proxy.port")).unwrap_or_default();
+    if port != 0 && base.local_port() == Some(port) {
+        let message = format!("the upstream {name} is at {base}, where this host itself listens");
+        let remedy = format!("set proxy.port to another port, or {base_key} to where the upstream is");
+        reader.report.error(base_key, reader.place(base_key), message, remedy);
     }
-    let kind = UpstreamKind::Http { base, api_key, provider: preset.provider };
-    UpstreamConfig { name: name.to_owned(), kind, models, limits: limits(prefix, reader) }
 }
 
 fn limits(prefix: &str, reader: &mut Reader<'_>) -> UpstreamLimits {
@@ -212,7 +264,7 @@ fn limits(prefix: &str, reader: &mut Reader<'_>) -> UpstreamLimits {
 }
 
 fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<'_>) -> UpstreamConfig {
-    for key in ["api_base", "api_key"] {
+    for key in ["api_base", "api_key", "auth", "key_header", "region"] {
         let path = format!("{prefix}.{key}");
         if reader.settings.mentions(&path) {
             let message = "the embedded model is in this program and needs none";
@@ -229,8 +281,8 @@ fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Re
         false => Some(model),
     });
     let models = vec![model.clone().unwrap_or_else(|| EMBEDDED.to_owned())];
-    let kind = UpstreamKind::Embedded { model };
-    UpstreamConfig { name: name.to_owned(), kind, models, limits: UpstreamLimits::default() }
+    let (kind, context_window) = (UpstreamKind::Embedded { model }, context_window(prefix, reader));
+    UpstreamConfig { name: name.to_owned(), kind, models, context_window, limits: UpstreamLimits::default() }
 }
 
 /// A model's name may hold a `/`, as in `Qwen/Qwen3-8B`; a path begins or ends in its own way.

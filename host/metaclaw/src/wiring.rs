@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agents::{AgentParts, Backend, Embedded};
-use config::{AgentConfig, Config, ModuleRef, PolicyConfig, UpstreamConfig, UpstreamKind};
+use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, UpstreamConfig, UpstreamKind};
 use domain::AgentId;
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
 use skills::{SkillTree, TreeOptions};
@@ -115,9 +115,16 @@ fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
 /// What answers for an upstream; a model is loaded here.
 pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
     match &upstream.kind {
-        UpstreamKind::Http { base, api_key, .. } => {
-            let (name, limits) = (&upstream.name, upstream.limits);
-            let settings = Settings { name, base: base.as_str(), api_key: api_key.as_ref(), limits };
+        UpstreamKind::Http { base, api_key, auth, key_header, provider } => {
+            let settings = Settings {
+                name: &upstream.name,
+                base: base.as_str(),
+                api_key: api_key.as_ref(),
+                key_header,
+                forward: *auth == Auth::Forward,
+                quirks: &provider.quirks,
+                limits: upstream.limits,
+            };
             Ok(Backend::Http(HttpUpstream::new(&settings)?))
         }
         UpstreamKind::Embedded { model } => {

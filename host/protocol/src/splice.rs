@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::message::Role;
 use crate::openclaw;
-use crate::request::{CLAIMS, ChatRequest};
+use crate::quirks::Quirks;
+use crate::request::ChatRequest;
 
 /// A text for the prompt, escaped for JSON once and then used for every turn that needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Splice<'a> {
     pub block: Option<&'a Block>,
     /// Replaces the model.
     pub model: Option<&'a str>,
+    /// What the provider does not take as it is.
+    pub quirks: Option<&'a Quirks>,
 }
 
 /// The request for the upstream: pieces of the client's body and what was put between them.
@@ -32,9 +35,9 @@ pub struct Spliced {
 }
 
 /// Replaces the bytes of `at` by `with`.
-struct Edit {
-    at: Range<usize>,
-    with: Vec<Bytes>,
+pub(crate) struct Edit {
+    pub(crate) at: Range<usize>,
+    pub(crate) with: Vec<Bytes>,
 }
 
 impl Block {
@@ -52,7 +55,8 @@ impl ChatRequest {
         let mut edits = Vec::with_capacity(4);
         edits.extend(splice.block.map(|b| self.inject(b)));
         edits.extend(splice.model.and_then(|m| self.replace_model(m)));
-        self.drop_claims(&mut edits);
+        let refused = splice.quirks.map(|quirks| self.adapt(quirks, splice.model, &mut edits)).unwrap_or_default();
+        self.drop_entries(&refused, &mut edits);
         edits.sort_by_key(|e| (e.at.start, e.at.end));
         self.apply(edits)
     }
@@ -104,15 +108,15 @@ impl ChatRequest {
         }
     }
 
-    /// Cuts out the identity fields, each with one of the commas beside it.
-    fn drop_claims(&self, edits: &mut Vec<Edit>) {
-        if CLAIMS.iter().enumerate().all(|(i, _)| self.known.claims[i].is_none()) {
+    /// Cuts out the identity fields and what the provider refuses, each with one of the commas beside it.
+    fn drop_entries(&self, refused: &[Range<usize>], edits: &mut Vec<Edit>) {
+        if refused.is_empty() && self.known.claims.iter().all(Option::is_none) {
             return;
         }
-        let is_claim = |value: &Range<usize>| self.known.claims.iter().flatten().any(|c| c == value);
+        let goes = |value: &Range<usize>| refused.iter().chain(self.known.claims.iter().flatten()).any(|c| c == value);
         let mut kept_end = None;
         for (i, entry) in self.entries.iter().enumerate() {
-            if !is_claim(&entry.value) {
+            if !goes(&entry.value) {
                 kept_end = Some(entry.value.end);
                 continue;
             }
@@ -160,7 +164,7 @@ mod tests {
     fn spliced(body: &str, block: Option<&str>, model: Option<&str>) -> String {
         let block = block.map(Block::new);
         let request = ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        let out = request.splice(&Splice { block: block.as_ref(), model });
+        let out = request.splice(&Splice { block: block.as_ref(), model, quirks: None });
         assert_eq!(out.len, out.to_bytes().len());
         String::from_utf8(out.to_bytes().to_vec()).unwrap()
     }

@@ -80,6 +80,11 @@ impl Access {
         self.doors.load().ring.clone()
     }
 
+    /// Whether anybody on this machine may come in without a key.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.doors.load().is_shut
+    }
+
     /// Who sends a request with these headers; refuses those who may not.
     pub(crate) fn admit(&self, headers: &HeaderMap) -> Result<Caller, HttpError> {
         let doors = self.doors.load();

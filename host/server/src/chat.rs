@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::claims::claims;
 use crate::error::{HttpError, REQUEST_ID};
 use crate::event_body::EventBody;
+use crate::forward::credential;
 use crate::state::App;
 
 /// How long the next piece of a body may take.
@@ -46,13 +47,22 @@ async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>
     let (head, body) = request.into_parts();
     let caller = app.access.admit(&head.headers)?;
     let claims = claims(&head.headers)?;
+    let credential = credential(&head.headers, app.access.is_open())?;
     let trace =
         Trace { parent: head.headers.get("traceparent").cloned(), state: head.headers.get("tracestate").cloned() };
     let body = tokio::time::timeout(BODY_TIME, read(body, &head.headers, app.options.max_body)).await;
     let body = body.map_err(|_| HttpError::SlowBody)??;
     let reply = app
         .host
-        .turn(Incoming { turn, owners: caller.agents().cloned(), claims, body, received: Instant::now(), trace })
+        .turn(Incoming {
+            turn,
+            owners: caller.agents().cloned(),
+            claims,
+            body,
+            received: Instant::now(),
+            trace,
+            credential,
+        })
         .await?;
     Ok(answer(reply))
 }

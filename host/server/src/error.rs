@@ -54,6 +54,7 @@ type Shape = (StatusCode, &'static str, &'static str);
 const INVALID: &str = "invalid_request_error";
 const UPSTREAM: &str = "upstream_error";
 const SERVER: &str = "server_error";
+const AUTHENTICATION: &str = "authentication_error";
 
 impl HttpError {
     /// The one table of errors and statuses. OpenClaw locks a key away after 401, 402 and 403, and tries again for a minute and
@@ -62,10 +63,8 @@ impl HttpError {
     fn shape(&self) -> Shape {
         match self {
             HttpError::Turn(error) => turn_shape(error),
-            HttpError::Unauthorized(_) => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
-            HttpError::Foreign | HttpError::ForeignAdmin => {
-                (StatusCode::FORBIDDEN, "authentication_error", "foreign_origin")
-            }
+            HttpError::Unauthorized(_) => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "invalid_api_key"),
+            HttpError::Foreign | HttpError::ForeignAdmin => (StatusCode::FORBIDDEN, AUTHENTICATION, "foreign_origin"),
             HttpError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
             HttpError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, INVALID, "body_too_large"),
             HttpError::Body(_) => (StatusCode::BAD_REQUEST, INVALID, "body_incomplete"),
@@ -98,6 +97,15 @@ impl HttpError {
     /// The answer to the request of this id.
     pub(crate) fn for_request(self, request_id: &str) -> Response<Body> {
         let mut wait = None;
+        if let HttpError::Turn(TurnError::Upstream(BackendError::Http(UpstreamError::RefusedClient {
+            status,
+            body,
+            ..
+        }))) = &self
+            && let Some(response) = own_words(*status, body)
+        {
+            return with_headers(response, wait, request_id);
+        }
         if let HttpError::Turn(TurnError::Upstream(BackendError::Http(rejected))) = &self
             && let UpstreamError::Rejected { status, body, retry_after, .. } = rejected
             && self.refused_by().is_none()
@@ -147,6 +155,12 @@ fn turn_shape(error: &TurnError) -> Shape {
         TurnError::Upstream(BackendError::Http(error)) => match error {
             UpstreamError::Unreachable { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_unreachable"),
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
+            UpstreamError::NoCredential { .. } => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "missing_credential"),
+            // The client's own login: it alone can mend it.
+            UpstreamError::RefusedClient { status, .. } => {
+                let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::UNAUTHORIZED);
+                (status, AUTHENTICATION, "credential_refused")
+            }
             UpstreamError::Malformed { flaw: Flaw::Error { .. }, .. } => {
                 (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_failed")
             }
@@ -192,9 +206,12 @@ fn turn_shape(error: &TurnError) -> Shape {
 /// server errors are the host's affair and are told in the host's words.
 fn upstreams_own_words(status: u16, body: &Bytes) -> Option<Response<Body>> {
     let is_the_clients = matches!(status, 400 | 404 | 409 | 413 | 415 | 422 | 429);
-    let is_json = || serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-    let status = StatusCode::from_u16(status).ok().filter(|_| is_the_clients && is_json())?;
-    Some(json(status, body.clone()))
+    if is_the_clients { own_words(status, body) } else { None }
+}
+
+fn own_words(status: u16, body: &Bytes) -> Option<Response<Body>> {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).ok()?;
+    Some(json(StatusCode::from_u16(status).ok()?, body.clone()))
 }
 
 pub(crate) fn json(status: StatusCode, body: Bytes) -> Response<Body> {

@@ -10,6 +10,7 @@ mod claims;
 mod credentials;
 mod error;
 mod event_body;
+mod forward;
 mod framing;
 mod info;
 mod listen;

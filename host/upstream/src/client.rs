@@ -3,14 +3,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use domain::{Secret, UpstreamLimits};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
 use memchr::memmem;
-use protocol::{Flaw, Spliced};
+use protocol::{Flaw, Quirks, Spliced};
 use reqwest::{Client, Request, Url};
 use tokio::time::Instant;
 
 use crate::body::{Pieces, UpstreamBody};
+use crate::credential::{self, Credential};
 use crate::error::{BuildError, UpstreamError, root_cause};
 use crate::health::{Budget, Health};
 use crate::reply::{self, Reply, Wanted};
@@ -33,6 +34,12 @@ pub struct Settings<'a> {
     pub base: &'a str,
     /// The provider's key.
     pub api_key: Option<&'a Secret>,
+    /// The header that carries the key: in `authorization` it is a bearer token, in any other it stands alone.
+    pub key_header: &'a str,
+    /// Whether the client's own credential goes there, and no key.
+    pub forward: bool,
+    /// Where its wire format departs from OpenAI's.
+    pub quirks: &'static Quirks,
     /// How patient to be with it.
     pub limits: UpstreamLimits,
 }
@@ -46,6 +53,8 @@ pub struct HttpUpstream {
     headers: HeaderMap,
     /// What goes into `headers`, to be told apart in what comes back.
     api_key: Option<Secret>,
+    forward: bool,
+    quirks: &'static Quirks,
     limits: UpstreamLimits,
     health: Health,
     budget: Budget,
@@ -56,6 +65,8 @@ pub struct HttpUpstream {
 pub struct Question<'a> {
     /// Makes the body; called for each attempt, so that the pieces need not be kept.
     pub body: &'a (dyn Fn() -> Spliced + Send + Sync),
+    /// What the client itself logs in with; it goes up only where config says so.
+    pub credential: &'a Credential,
     /// The client's trace.
     pub trace: &'a Trace,
     /// The kind of answer.
@@ -64,7 +75,7 @@ pub struct Question<'a> {
     pub note: &'a (dyn Fn(&'static str) + Send + Sync),
 }
 
-/// The W3C trace headers of the client, the only ones of its headers that go up.
+/// The W3C trace headers of the client: beside a [`Credential`], the only ones of its headers that go up.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     /// `traceparent`
@@ -94,10 +105,9 @@ impl HttpUpstream {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(key) = settings.api_key {
-            let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose()))
-                .map_err(|_| BuildError::Key { name: name() })?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+            let (header, value) = credential::of_key(settings.key_header, key.expose())
+                .ok_or_else(|| BuildError::Key { name: name() })?;
+            headers.insert(header, value);
         }
         install_crypto();
         let client = Client::builder()
@@ -112,7 +122,13 @@ impl HttpUpstream {
         let limits = settings.limits;
         let (health, budget) = (Health::new(limits.ejection), Budget::new(&limits.retries));
         let api_key = settings.api_key.cloned();
-        Ok(HttpUpstream { name: settings.name.into(), client, chat, headers, api_key, limits, health, budget })
+        let (name, forward, quirks) = (settings.name.into(), settings.forward, settings.quirks);
+        Ok(HttpUpstream { name, client, chat, headers, api_key, forward, quirks, limits, health, budget })
+    }
+
+    /// Where its wire format departs from OpenAI's.
+    pub fn quirks(&self) -> &'static Quirks {
+        self.quirks
     }
 
     /// Whether it has failed so often that turns which can go elsewhere should, at this moment.
@@ -167,7 +183,7 @@ impl HttpUpstream {
         first_byte: Instant,
         deadline: Instant,
     ) -> Result<Reply, UpstreamError> {
-        let request = self.request(question);
+        let request = self.request(question)?;
         let mut timer = Box::pin(tokio::time::sleep_until(first_byte));
         let response = tokio::select! {
             biased;
@@ -198,9 +214,12 @@ impl HttpUpstream {
         }
     }
 
-    fn request(&self, question: Question<'_>) -> Request {
+    fn request(&self, question: Question<'_>) -> Result<Request, UpstreamError> {
         let mut request = Request::new(Method::POST, self.chat.clone());
         request.headers_mut().clone_from(&self.headers);
+        if self.forward && !question.credential.show(request.headers_mut()) {
+            return Err(UpstreamError::NoCredential { name: self.name.to_string() });
+        }
         for (name, value) in [("traceparent", &question.trace.parent), ("tracestate", &question.trace.state)] {
             if let Some(value) = value {
                 request.headers_mut().insert(name, value.clone());
@@ -208,11 +227,15 @@ impl HttpUpstream {
         }
         let body = (question.body)();
         *request.body_mut() = Some(reqwest::Body::wrap(Pieces::new(body.parts, body.len)));
-        request
+        Ok(request)
     }
 
     fn rejected(&self, status: u16, body: Bytes, retry_after: Option<String>) -> UpstreamError {
-        UpstreamError::Rejected { name: self.name.to_string(), status, body: self.without_key(body), retry_after }
+        let name = self.name.to_string();
+        if self.forward && matches!(status, 401..=403) {
+            return UpstreamError::RefusedClient { name, status, body };
+        }
+        UpstreamError::Rejected { name, status, body: self.without_key(body), retry_after }
     }
 
     /// Some providers repeat in their errors the key that they were shown, and errors are passed on in their own words.

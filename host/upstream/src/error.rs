@@ -74,6 +74,25 @@ pub enum UpstreamError {
         /// The upstream's name.
         name: String,
     },
+    /// It is to be asked with the client's own credential, and the client sent none.
+    #[error(
+        "upstream `{name}` is asked with the client's own credential, and none came: send it in `Authorization`, and this host's \
+         key, if it wants one, in `x-metaclaw-key`"
+    )]
+    NoCredential {
+        /// The upstream's name.
+        name: String,
+    },
+    /// The upstream does not take the client's own credential.
+    #[error("upstream `{name}` does not take the client's own credential: it answered with status {status}")]
+    RefusedClient {
+        /// The upstream's name.
+        name: String,
+        /// 401, 402 or 403.
+        status: u16,
+        /// Its body, at most 64 KiB of it.
+        body: Bytes,
+    },
     /// The answer broke off or was no HTTP.
     #[error("upstream `{name}` broke off: {reason}")]
     Broken {
@@ -110,6 +129,7 @@ impl UpstreamError {
             UpstreamError::Unreachable { .. } => "unreachable",
             UpstreamError::Timeout { .. } => "timeout",
             UpstreamError::Rejected { status: 429, .. } => "limited",
+            UpstreamError::NoCredential { .. } | UpstreamError::RefusedClient { .. } => "rejected",
             UpstreamError::Rejected { status: 400..=499, .. } => "rejected",
             UpstreamError::Rejected { .. } => "failed",
             UpstreamError::Malformed { .. } | UpstreamError::Encoded { .. } => "malformed",
@@ -140,13 +160,20 @@ impl UpstreamError {
     pub fn may_fall_back(&self) -> bool {
         match self {
             UpstreamError::Rejected { status: 400 | 409 | 413 | 415 | 422, .. } => self.refuses_the_host(),
+            // Who cannot pay with a login of their own is not served on the host's account.
+            UpstreamError::NoCredential { .. } | UpstreamError::RefusedClient { .. } => false,
             _ => true,
         }
     }
 
     /// Whether this speaks against the upstream, and not against the request or the host's own account and pace.
     pub(crate) fn is_its_fault(&self) -> bool {
-        !matches!(self, UpstreamError::Rejected { status: 400..=499, .. })
+        !matches!(
+            self,
+            UpstreamError::Rejected { status: 400..=499, .. }
+                | UpstreamError::NoCredential { .. }
+                | UpstreamError::RefusedClient { .. }
+        )
     }
 
     /// For how long the upstream wants to be left alone.
@@ -212,6 +239,8 @@ mod tests {
             (rejected(400, "max_tokens", None), false, false, false),
             (rejected(400, "API key not valid", None), false, true, false),
             (rejected(422, "", None), false, false, false),
+            (UpstreamError::NoCredential { name: name() }, false, false, false),
+            (UpstreamError::RefusedClient { name: name(), status: 401, body: Bytes::new() }, false, false, false),
         ] {
             let is = (error.is_transient(), error.may_fall_back(), error.is_its_fault());
             assert_eq!(is, (again, elsewhere, its_fault), "{error}");

@@ -8,6 +8,7 @@
 
 mod body;
 mod client;
+mod credential;
 mod error;
 mod health;
 mod reply;
@@ -15,5 +16,6 @@ mod retry;
 
 pub use body::Pieces;
 pub use client::{HttpUpstream, Question, Settings, Trace, install_crypto};
+pub use credential::Credential;
 pub use error::{BuildError, UpstreamError};
 pub use reply::{Events, Reply, Wanted};

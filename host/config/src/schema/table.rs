@@ -15,6 +15,7 @@ const COUNT: Kind = Integer(0, i64::MAX);
 /// `madmax` is what MetaClaw 0.3 called `auto`.
 const MODE: Kind = Choice(&["skills_only", "rl", "auto", "madmax"]);
 const BACKEND: Kind = Choice(&["auto", "tinker", "mint", "weaver"]);
+const WINDOW: Kind = Integer(0, 100_000_000);
 const TOP_K: Kind = Integer(0, 64);
 const TOKENS: Kind = Integer(0, 1_000_000);
 const SCORE: Kind = Number(0.0, 1_000_000.0);
@@ -51,13 +52,13 @@ const OFF: &[&str] = &["false"];
 pub(crate) const KEYS: &[Key] = &[
     key("mode", MODE, "skills_only", "what turns are used for: skills_only, rl (they become samples) or auto"),
     later("max_context_tokens", COUNT, "0", &["0"], ALWAYS, "prompt tokens before truncation; 0 is no limit"),
-    later("context_window", COUNT, "0", &["0"], ALWAYS, "context window to advertise; 0 is automatic"),
+    key("context_window", WINDOW, "0", "tokens of a prompt and its answer, to tell clients; 0: what is known of the model"),
     later("claw_type", Choice(&["openclaw", "copaw", "ironclaw", "picoclaw", "zeroclaw", "nanoclaw", "nemoclaw",
           "hermes", "none"]), "none", &["none"], ALWAYS, "which agent program to configure at start"),
     later("configure_openclaw", Bool, "false", OFF, ALWAYS, "the old form of claw_type"),
-    later("bedrock_region", Text, "", &[], ALWAYS, "AWS region"),
+    key("bedrock_region", Text, "", "as llm.region, for every upstream"),
 
-    key("llm.provider", Text, "", "who answers: kimi, qwen, openai, …, custom, or embedded (the built-in model)"),
+    key("llm.provider", Text, "", "who answers: kimi, qwen, openai, … (docs/providers.md), custom, or embedded (the built-in model)"),
     key("llm.auth_method", Choice(&["api_key", "oauth_token"]), "api_key", "only api_key works in this build"),
     key("llm.model_id", Text, "", "the model to ask, whatever the client asks for; a name or a path when embedded"),
     key("llm.api_base", Url, "", "the API's address, up to and including /v1; providers have their own"),
@@ -73,12 +74,20 @@ pub(crate) const KEYS: &[Key] = &[
     key("llm.ejection.backoff", Time(1, DAY), "5s", "for how long at first; then one turn tries, and each that fails doubles the time"),
     key("llm.ejection.longest", Time(1, DAY), "5m", "for how long at most"),
     later("llm.oauth_token", Secret, "", &[], ALWAYS, "a subscription's token"),
-    later("llm.bedrock_region", Text, "", &[], ALWAYS, "AWS region"),
+    key("llm.auth", Choice(&["key", "forward", "none"]), "key",
+        "the credential that goes up: llm.api_key; forward: the client's own; or none"),
+    key("llm.key_header", Text, "authorization", "the header that carries the key; there as a bearer token, elsewhere alone"),
+    key("llm.region", Text, "", "the region in the address of bedrock, such as us-east-1"),
+    key("llm.bedrock_region", Text, "", "MetaClaw's name for llm.region"),
 
     key("upstreams.*.provider", Text, "", "as llm.provider"),
     key("upstreams.*.api_base", Url, "", "as llm.api_base"),
     key("upstreams.*.api_key", Secret, "", "as llm.api_key"),
     key("upstreams.*.models", List, "", "the models to ask, the preferred one first; none: as the client asks"),
+    key("upstreams.*.auth", Choice(&["key", "forward", "none"]), "", "as llm.auth"),
+    key("upstreams.*.key_header", Text, "", "as llm.key_header"),
+    key("upstreams.*.region", Text, "", "as llm.region"),
+    key("upstreams.*.context_window", WINDOW, "0", "as context_window"),
     key("upstreams.*.timeouts.connect", Time(1, 10 * MINUTE), "10s", "as llm.timeouts.connect"),
     key("upstreams.*.timeouts.first_byte", Time(1, DAY), "10m", "as llm.timeouts.first_byte"),
     key("upstreams.*.timeouts.idle", Time(1, DAY), "10m", "as llm.timeouts.idle"),
@@ -89,7 +98,6 @@ pub(crate) const KEYS: &[Key] = &[
     key("upstreams.*.ejection.failures", Integer(0, 1_000), "5", "as llm.ejection.failures"),
     key("upstreams.*.ejection.backoff", Time(1, DAY), "5s", "as llm.ejection.backoff"),
     key("upstreams.*.ejection.longest", Time(1, DAY), "5m", "as llm.ejection.longest"),
-    later("upstreams.*.context_window", COUNT, "0", &["0"], ALWAYS, "as context_window"),
 
     later("openrouter.app_name", Text, "MetaClaw", &["MetaClaw"], ALWAYS, "shown in OpenRouter's statistics"),
     later("openrouter.app_url", Text, "", &[], ALWAYS, "shown in OpenRouter's statistics"),

@@ -14,7 +14,7 @@ use domain::AgentId;
 use local_model::{ChatMessage, Engine, EngineOptions, Event, Model, Request, Sampling};
 use protocol::{Answer, ChatRequest, Splice};
 use serde_json::json;
-use upstream::{Question, Reply, Trace, UpstreamError, Wanted};
+use upstream::{Credential, Question, Reply, Trace, UpstreamError, Wanted};
 
 use crate::wiring;
 
@@ -93,9 +93,10 @@ async fn over_http(upstream: &UpstreamConfig, model: &str, home: &Path) -> Resul
     };
     let body = json!({"model": model, "messages": [{"role": "user", "content": QUESTION}]}).to_string();
     let request = ChatRequest::parse(Bytes::from(body)).map_err(|e| unusable(&e))?;
-    let body = || request.splice(&Splice { block: None, model: Some(model) });
+    let body = || request.splice(&Splice { model: Some(model), quirks: Some(client.quirks()), ..Splice::default() });
     let wanted = Wanted { stream: false, usage: false };
-    let question = Question { body: &body, trace: &Trace::default(), wanted, note: &|_| {} };
+    let question =
+        Question { body: &body, credential: &Credential::default(), trace: &Trace::default(), wanted, note: &|_| {} };
     match client.chat(question).await.map_err(Failure::Upstream)? {
         Reply::Whole(bytes) => Answer::from_json(&bytes).map(|answer| answer.text).ok_or(Failure::NoAnswer),
         // Not what was wanted, and so never given.

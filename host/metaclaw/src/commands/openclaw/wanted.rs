@@ -94,11 +94,11 @@ impl<'a> Wanted<'a> {
             ));
         }
         let agent = self.config.agent(&id);
-        let upstream = |name: &String| self.config.upstreams.get(name).map(|upstream| &upstream.kind);
-        let Some((target, kind)) = agent.targets.first().and_then(|t| Some((t, upstream(&t.upstream)?))) else {
+        let upstream = |name: &String| self.config.upstreams.get(name);
+        let Some((target, upstream)) = agent.targets.first().and_then(|t| Some((t, upstream(&t.upstream)?))) else {
             return Offer::Unfit("it has no upstream".to_owned());
         };
-        let embedded = matches!(kind, UpstreamKind::Embedded { .. });
+        let embedded = matches!(upstream.kind, UpstreamKind::Embedded { .. });
         let model = match (embedded, target.model.as_str(), asked) {
             (true, ..) => EMBEDDED,
             // As the client asks: what it asks for now.
@@ -115,7 +115,7 @@ impl<'a> Wanted<'a> {
         };
         Offer::Model(Model {
             id: model.to_owned(),
-            context_window: self.args.context_window.unwrap_or(window),
+            context_window: self.args.context_window.or_else(|| upstream.window_of(model)).unwrap_or(window),
             max_tokens: self.args.max_tokens.unwrap_or(tokens),
             images: !embedded && !self.args.text_only,
         })
