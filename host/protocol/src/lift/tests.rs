@@ -86,6 +86,7 @@ fn expected(case: &Case) -> (String, String, Vec<String>, String) {
     (case.1.into(), case.2.into(), case.3.iter().map(|c| (*c).to_owned()).collect(), finish.into())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `json!` at the call")]
 fn event(delta: Value, finish: Value) -> String {
     let choices = json!([{"index": 0, "delta": delta, "finish_reason": finish}]);
     format!("data: {}\n\n", json!({"id": "c", "created": 1, "model": "m", "choices": choices}))
