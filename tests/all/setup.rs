@@ -348,8 +348,9 @@ async fn esc_and_ctrl_c_leave_nothing_behind() {
             let mut steps = to_the_end[..=stop].to_vec();
             steps[stop].1 = keys;
             let (code, screen) = on_a_terminal(&home, &[(PROBES, &probes)], &[], &steps);
-            // Ctrl-C ends it by its signal.
-            assert_eq!(code, if keys == "\u{3}" { -2 } else { 1 }, "{screen}");
+            // Ctrl-C ends it by its signal, or as Esc does when the read that it interrupts ends first.
+            let ends: &[i64] = if keys == "\u{3}" { &[-2, 1] } else { &[1] };
+            assert!(ends.contains(&code) && !screen.contains("cannot be read"), "{code}: {screen}");
             assert!(everything(home.path()).is_empty(), "{stop}");
         }
     }

@@ -75,6 +75,8 @@ fn answered<T>(answer: InquireResult<T>) -> anyhow::Result<Option<T>> {
     match answer {
         Ok(value) => Ok(Some(value)),
         Err(InquireError::OperationCanceled | InquireError::OperationInterrupted) => Ok(None),
+        // Ctrl-C, when the read that it interrupts ends before the process does.
+        Err(InquireError::IO(error)) if error.kind() == std::io::ErrorKind::Interrupted => Ok(None),
         Err(error) => Err(error).context("the terminal cannot be read: say everything with flags and --yes"),
     }
 }
