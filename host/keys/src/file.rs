@@ -76,7 +76,7 @@ impl KeyFile {
         let mut ring = self.read()?.unwrap_or_default();
         let done = edit(&mut ring)?;
         // By the clock, so that a file that was removed and made anew counts as younger too.
-        let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
+        let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or_default();
         ring.revision = now.max(ring.revision + 1);
         let text = format::write(&ring).map_err(|problem| self.damaged(problem))?;
         self.replace(&text).map_err(KeysError::io("write", &self.file))?;
