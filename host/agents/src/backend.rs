@@ -115,7 +115,8 @@ impl Backend {
         matches!(self, Backend::Http(http) if http.is_ejected())
     }
 
-    pub(crate) async fn close(self) {
+    /// Ends what it answers still, and waits until nothing of it runs.
+    pub(crate) async fn close(&self) {
         match self {
             // Connections close with the client.
             Backend::Http(_) => {}

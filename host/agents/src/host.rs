@@ -1,4 +1,4 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use upstream::{Credential, Trace};
 use uuid::Uuid;
 
-use crate::backend::Ask;
-use crate::errand::{Errand, Upstreams};
+use crate::backend::{Ask, Backend};
+use crate::errand::Errand;
 use crate::error::TurnError;
 use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::injection::Blocks;
@@ -31,17 +31,16 @@ use crate::views::{CatalogView, TurnView};
 pub struct Host {
     pub(crate) registry: ArcSwap<Registry>,
     pub(crate) reloads: Mutex<Reloads>,
+    /// Upstreams that the configuration has no more, while turns may still be with them.
+    pub(crate) retired: Mutex<Vec<Arc<Backend>>>,
     pub(crate) possessions: Arc<Possessions>,
     pub(crate) sessions: Sessions,
     pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) blocks: Blocks,
-    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) store: Arc<Store>,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) keep_alive: Duration,
     pub(crate) closing: CancellationToken,
 }
 
@@ -144,16 +143,17 @@ impl Host {
             credential: incoming.credential,
         };
         let turn = OpenTurn::new(place, begun, incoming.received);
-        let errand = Errand { upstreams: self.upstreams.clone(), agent, chosen: index, ask };
+        let errand = Errand { agent, chosen: index, ask };
         self.await_answer(errand, reply, turn).await
     }
 
     /// Waits for the answer to begin. The client of a stream is not kept waiting in silence: after a while it gets the head of
     /// its answer, and the rest of the errand is done as the body is read.
     async fn await_answer(&self, errand: Errand, reply: Outline, mut turn: OpenTurn) -> Result<Reply, TurnError> {
-        let answered = if reply.streamed && !self.keep_alive.is_zero() {
+        let keep_alive = self.registry.load().keep_alive;
+        let answered = if reply.streamed && !keep_alive.is_zero() {
             let mut asking = Box::pin(errand.run());
-            let mut pulse = Pulse::every(self.keep_alive);
+            let mut pulse = Pulse::every(keep_alive);
             tokio::select! {
                 biased;
                 answered = &mut asking => answered.map(|answered| (answered, Some(pulse))),
@@ -262,22 +262,25 @@ impl Host {
         ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
     }
 
-    /// Ends what has been idle for too long: sessions, and policy instances. Runs until the host closes.
+    /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the
+    /// host closes.
     pub async fn tidy_up(&self) {
-        tokio::join!(self.end_idle_sessions(), self.retire_idle_instances());
+        tokio::join!(self.end_idle_sessions(), self.retire_unused());
     }
 
-    async fn retire_idle_instances(&self) {
+    async fn retire_unused(&self) {
         while self.closing.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
             for policy in self.registry.load().all().iter().filter_map(|agent| agent.policy.as_ref().ok()) {
                 policy.retire_idle();
             }
+            self.close_replaced().await;
         }
     }
 
     async fn end_idle_sessions(&self) {
-        let pause = (self.idle_timeout / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
-        while self.closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let pause = || (self.sessions.idle_timeout() / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        let wait = async || tokio::time::timeout(pause(), self.sessions.idle_timeout_changed()).await;
+        while self.closing.run_until_cancelled(wait()).await.is_some() {
             if let Err(error) = self.end_idle().await {
                 tracing::error!(%error, "idle sessions could not be ended");
             }
@@ -285,7 +288,7 @@ impl Host {
     }
 
     async fn end_idle(&self) -> Result<(), StoreError> {
-        let before = SystemTime::now() - self.idle_timeout;
+        let before = SystemTime::now() - self.sessions.idle_timeout();
         loop {
             let idle = self.store.idle_sessions(before, IDLE_AT_ONCE).await?;
             for session in &idle {
@@ -314,9 +317,9 @@ impl Host {
         }
         self.store.close().await;
         self.skills.close();
-        match Arc::into_inner(self.upstreams) {
-            Some(upstreams) => upstreams.close().await,
-            None => tracing::error!("an answer outlived its connection: the embedded model is not stopped in order"),
+        let retired = self.retired.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for backend in self.registry.load().upstreams.backends().chain(&retired) {
+            backend.close().await;
         }
     }
 }

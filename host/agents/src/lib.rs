@@ -24,7 +24,7 @@ mod values;
 mod views;
 
 pub use backend::{Backend, BackendError};
-pub use build::{AgentParts, HostParts};
+pub use build::{AgentParts, Configured, HostParts};
 pub use embedded::{Embedded, EmbeddedError};
 pub use error::TurnError;
 pub use host::{Host, Incoming};

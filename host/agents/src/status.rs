@@ -98,7 +98,7 @@ mod tests {
     use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions};
 
     use super::*;
-    use crate::{AgentParts, HostParts, Metrics};
+    use crate::{AgentParts, Configured, HostParts, Metrics};
 
     /// As when the thread that interrupts guests has died.
     #[tokio::test]
@@ -109,18 +109,20 @@ mod tests {
         let engine = Arc::new(Engine::new(EngineOptions::default()).unwrap());
         let policy = Ok(Arc::new(AgentPolicy::new(&engine, AgentPolicyParts::default())));
         let host = Host::new(HostParts {
-            default: AgentParts { id: AgentId::Default, config: config.agent(&AgentId::Default), policy },
-            named: Vec::new(),
-            unknown: config.unknown,
-            upstreams: HashMap::new(),
+            configured: Configured {
+                default: AgentParts { id: AgentId::Default, config: config.agent(&AgentId::Default), policy },
+                named: Vec::new(),
+                unknown: config.unknown,
+                upstreams: HashMap::new(),
+                idle_timeout: Duration::from_secs(60),
+                keep_alive: Duration::from_secs(15),
+            },
             engine: engine.clone(),
             skills: skills::SkillTree::open(&home.path().join("skills"), skills::TreeOptions::default()).unwrap(),
             skills_dir: home.path().join("skills"),
             lora_dir: home.path().join("lora"),
             store: store::Store::open(&home.path().join("state"), store::StoreOptions::default()).await.unwrap(),
             metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
-            idle_timeout: Duration::from_secs(60),
-            keep_alive: Duration::from_secs(15),
         });
         assert_eq!(host.problems(), Vec::<String>::new());
         engine.shutdown();

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use domain::Secret;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -54,6 +54,14 @@ impl SecretRef {
         }
         check_characters(text)?;
         Ok(SecretRef::Literal(Secret::new(text.to_owned())))
+    }
+
+    /// The file that it is in, if it is in one.
+    pub(crate) fn file(&self, paths: &Paths) -> Option<PathBuf> {
+        match self {
+            SecretRef::File(text) => paths.expand(text).ok(),
+            SecretRef::Environment(_) | SecretRef::Literal(_) => None,
+        }
     }
 
     /// Fetches the secret.

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use agents::{AgentParts, Backend, Embedded};
-use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, UpstreamConfig, UpstreamKind};
+use agents::{AgentParts, Backend, Configured, Embedded};
+use anyhow::Context;
+use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, ServerConfig, UpstreamConfig, UpstreamKind};
 use domain::AgentId;
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
+use server::Bounds;
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
 
@@ -18,30 +20,52 @@ use crate::modules;
 pub(crate) struct Parts {
     pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
-    pub(crate) upstreams: HashMap<String, Backend>,
-    pub(crate) default: AgentParts,
-    pub(crate) named: Vec<AgentParts>,
+    pub(crate) backends: Backends,
+    pub(crate) configured: Configured,
     /// Agents that cannot be served, and why.
     pub(crate) problems: Vec<String>,
 }
+
+/// What answers for each upstream, with what it was made of.
+pub(crate) type Backends = HashMap<String, (UpstreamConfig, Arc<Backend>)>;
 
 /// Makes the parts.
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let options = EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(options)?);
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
-    let upstreams = upstreams(config)?;
+    let backends = backends(config, &Backends::new())?;
     let mut problems = Vec::new();
-    let mut agent = |id: &AgentId, config: &Arc<AgentConfig>| {
+    let configured = configured(config, &backends, |id, config| {
         let policy = agent_policy(&engine, config, None).map_err(|error| {
             problems.push(format!("agent `{id}` is not served: {error:#}"));
             format!("{error:#}").into()
         });
         AgentParts { id: id.clone(), config: config.clone(), policy }
-    };
-    let default = agent(&AgentId::Default, &config.agent(&AgentId::Default));
-    let named = config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect();
-    Ok(Parts { engine, skills, upstreams, default, named, problems })
+    });
+    Ok(Parts { engine, skills, backends, configured, problems })
+}
+
+/// What the configuration makes of a host, given how it makes an agent.
+pub(crate) fn configured(
+    config: &Config,
+    backends: &Backends,
+    mut agent: impl FnMut(&AgentId, &Arc<AgentConfig>) -> AgentParts,
+) -> Configured {
+    Configured {
+        default: agent(&AgentId::Default, &config.agent(&AgentId::Default)),
+        named: config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect(),
+        unknown: config.unknown,
+        upstreams: backends.iter().map(|(name, (_, backend))| (name.clone(), backend.clone())).collect(),
+        idle_timeout: config.sessions.idle_timeout,
+        keep_alive: config.server.keep_alive,
+    }
+}
+
+/// What the configuration bounds a client's requests by.
+pub(crate) fn bounds(server: &ServerConfig) -> Bounds {
+    let max_body = usize::try_from(server.max_body.0).unwrap_or(usize::MAX);
+    Bounds { max_body, shutdown_grace: server.shutdown_grace }
 }
 
 /// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one. `serving` is the
@@ -108,8 +132,27 @@ fn renewed(engine: &Engine, serving: &Arc<AgentPolicy>, parts: AgentPolicyParts)
     if renewed.is(serving) { serving.clone() } else { Arc::new(renewed) }
 }
 
-fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
-    config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), backend(upstream, &config.home)?))).collect()
+/// What answers for each upstream. What serves at `present` and is still wanted stays, with its connections and what is known of
+/// its health.
+pub(crate) fn backends(config: &Config, present: &Backends) -> anyhow::Result<Backends> {
+    spare_huge_pages(config);
+    let one = |(name, wanted): (&String, &UpstreamConfig)| {
+        let serving = present.get(name).filter(|(made_of, _)| made_of.is_reached_like(wanted));
+        let backend = match serving {
+            Some((_, backend)) => backend.clone(),
+            None => Arc::new(backend(wanted, &config.home).with_context(|| format!("the upstream `{name}`"))?),
+        };
+        Ok((name.clone(), (wanted.clone(), backend)))
+    };
+    config.upstreams.iter().map(one).collect()
+}
+
+/// Huge pages suit a model's weights; a proxy's scattered small allocations would only hold four times the memory.
+fn spare_huge_pages(config: &Config) {
+    let has_model = config.upstreams.values().any(|u| matches!(u.kind, UpstreamKind::Embedded { .. }));
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(!has_model) {
+        tracing::debug!(%error, "huge pages stay as they are");
+    }
 }
 
 /// What answers for an upstream; a model is loaded here.

@@ -22,4 +22,4 @@ pub use access::Access;
 pub use admin::{AdminApp, Reload};
 pub use admin_listener::{AdminError, AdminListener};
 pub use listen::{ListenError, Listener, serve};
-pub use state::{App, Options};
+pub use state::{App, Bounds};
