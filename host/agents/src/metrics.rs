@@ -13,6 +13,7 @@ pub struct Metrics {
     pub(crate) turns: Family<TurnLabels, Counter>,
     pub(crate) overhead: Histogram,
     pub(crate) policy_failures: Family<FailureLabels, Counter>,
+    pub(crate) tool_calls: Family<ToolCallLabels, Counter>,
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
     pub(crate) samples: Family<SampleLabels, Counter>,
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
@@ -29,6 +30,12 @@ pub(crate) struct TurnLabels {
     pub(crate) agent: String,
     pub(crate) kind: &'static str,
     pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ToolCallLabels {
+    pub(crate) agent: String,
+    pub(crate) verdict: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,6 +96,7 @@ impl Metrics {
             turns: Family::default(),
             overhead: Histogram::new(seconds),
             policy_failures: Family::default(),
+            tool_calls: Family::default(),
             skills_injected: Family::default(),
             samples: Family::default(),
             samples_failed: Family::default(),
@@ -111,6 +119,7 @@ impl Metrics {
             "Hooks that the built-in had to decide because the agent's module failed",
             m.policy_failures,
         );
+        registry.register("metaclaw_tool_calls", "Tool calls that a policy was asked about", m.tool_calls);
         registry.register("metaclaw_skills_injected", "Skills put into prompts", m.skills_injected);
         registry.register(
             "metaclaw_samples",

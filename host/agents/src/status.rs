@@ -26,6 +26,9 @@ pub struct SampleStatus {
     pub state: &'static str,
     /// The policy's reason for dropping it.
     pub reason: Option<String>,
+    /// How good the policy found the turn, from -1 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f32>,
 }
 
 impl Host {
@@ -38,7 +41,11 @@ impl Host {
             agent: turn.record.agent.to_string(),
             session: turn.record.session.to_string(),
             outcome: outcome_name(turn.record.outcome),
-            sample: sample.map(|s| SampleStatus { state: state_name(s.state), reason: s.reason }),
+            sample: sample.map(|s| SampleStatus {
+                state: state_name(s.state),
+                reason: s.reason,
+                reward: s.sample.reward,
+            }),
         }))
     }
 

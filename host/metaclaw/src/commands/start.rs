@@ -62,6 +62,7 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     private_folder(&config.home)?;
     // Dropped last: what is logged on the way out is written, too.
     let _logging = logging::begin(&args.log, args.log_file.as_deref(), config.log)?;
+    wiring::spare_huge_pages(&config);
     // The runtime has a worker for each core this process may use.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build()?;
     let address = SocketAddr::new(config.server.host, config.server.port);
