@@ -38,6 +38,8 @@ pub struct Events {
     over: bool,
 }
 
+/// How much white space may come before anything is said. Some providers send an empty line now and then while they think.
+const MAX_BLANK: usize = 16 << 10;
 /// The longest answer that comes in one piece.
 const MAX_WHOLE: usize = 64 << 20;
 /// What may follow `[DONE]` before the connection is given up.
@@ -59,6 +61,9 @@ pub(crate) async fn open(
     let is_stream = loop {
         if let Some(is_stream) = looks_like_events(&first, says_events) {
             break is_stream;
+        }
+        if first.len() > MAX_BLANK {
+            return Err(malformed(Flaw::TooLong));
         }
         match body.next().await.transpose()? {
             Some(more) => first = [first, more].concat().into(),
