@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Answer, EventGate, Flaw, Passed};
+use protocol::{Answer, BOM, EventGate, Flaw, Passed};
 
 use crate::body::UpstreamBody;
 use crate::error::UpstreamError;
@@ -46,7 +46,6 @@ const MAX_WHOLE: usize = 64 << 20;
 const MAX_TRAILING: usize = 64 << 10;
 /// How long the end of the body may take after `[DONE]`.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Reads on until the client can be told something: a whole answer, or the first event of a stream. Until then the upstream
 /// can be asked again.
