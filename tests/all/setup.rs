@@ -242,6 +242,11 @@ fn nothing_happens_without_consent_or_with_words_that_make_no_sense() {
             &["--yes", "--dry-run"],
             "OpenRouter, openrouter/auto, key: env:OPENROUTER_API_KEY",
         ),
+        (
+            &[("GEMINI_API_KEY", "sk-g-canary"), ("OLLAMA_API_KEY", "sk-local-canary")],
+            &["--yes", "--dry-run", "--model", "m"],
+            "Google (Gemini, by its OpenAI-compatible route), m, key: env:GEMINI_API_KEY",
+        ),
         (&[], &["--provider", "openai"], "OPENAI_API_KEY"),
         (&[], &["--provider", "nobody", "--model", "m"], "nobody"),
         (&[], &["--provider", "openai", "--api-key", "sk-literal-canary"], "shell's history"),

@@ -67,7 +67,7 @@ const REGION: &str = "{region}";
 
 impl Preset {
     /// The provider of this name.
-    pub(crate) fn by_name(name: &str) -> Option<&'static Preset> {
+    pub fn by_name(name: &str) -> Option<&'static Preset> {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
