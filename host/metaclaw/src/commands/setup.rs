@@ -86,14 +86,6 @@ pub(crate) struct SetupArgs {
     probes: Option<String>,
 }
 
-fn mode_name(mode: ModeArg) -> &'static str {
-    match mode {
-        ModeArg::SkillsOnly => "skills_only",
-        ModeArg::Rl => "rl",
-        ModeArg::Auto => "auto",
-    }
-}
-
 /// Does it.
 pub(crate) fn run(args: &SetupArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     let runtime = super::runtime()?;

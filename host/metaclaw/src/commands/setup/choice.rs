@@ -10,6 +10,7 @@ use super::SetupArgs;
 use super::find::{self, Found, Present};
 use super::known::{self, CUSTOM, EMBEDDED};
 use super::roles::{self, Role};
+use crate::cli::ModeArg;
 
 /// What is to be set up.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ impl Choice {
             other_model: None,
             other_key: Key::None,
             agents,
-            mode: args.mode.map(super::mode_name),
+            mode: args.mode.map(ModeArg::word),
             port: args.port,
             connect_openclaw: args.connect_openclaw,
         })
