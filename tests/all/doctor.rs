@@ -126,8 +126,9 @@ async fn only_permissions_are_mended_and_only_when_asked() {
 async fn proxies_and_small_limits_are_noticed() {
     let upstream = Upstream::echo().await;
     let home = Home::with(&upstream, "proxy: { port: 0 }\n");
-    let found = examine(&home, &[("https_proxy", "http://user:canary@proxy.example:3128")], &[]);
-    assert!(found.says("proxy", "warning", "https_proxy", "llm.api_base"), "{}", found.json);
+    let proxy = "http://user:canary@proxy.invalid:3128";
+    let found = examine(&home, &[("http_proxy", proxy), ("https_proxy", proxy)], &[]);
+    assert!(found.says("proxy", "warning", "http_proxy, https_proxy in", "llm.api_base"), "{}", found.json);
     assert!(found.says("upstream", "fine", "answers", ""), "the proxy is not used: {}", found.json);
     let line = format!(
         "ulimit -n 300 && exec {} --home {} doctor --offline --json",
