@@ -72,7 +72,7 @@ impl Preset {
     }
 
     /// Whether its address holds a region.
-    pub fn has_regions(&self) -> bool {
+    pub(crate) fn has_regions(&self) -> bool {
         self.api_base.is_some_and(|base| base.contains(REGION))
     }
 
