@@ -19,6 +19,7 @@ pub struct Metrics {
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
     pub(crate) sessions_ended: Family<EndLabels, Counter>,
     pub(crate) records_dropped: Counter,
+    pub(crate) records_lost: Counter,
     pub(crate) reloads: Family<ReloadLabels, Counter>,
     pub(crate) in_flight: Gauge,
     pub(crate) upstream_attempts: Family<AttemptLabels, Counter>,
@@ -102,6 +103,7 @@ impl Metrics {
             samples_failed: Family::default(),
             sessions_ended: Family::default(),
             records_dropped: Counter::default(),
+            records_lost: Counter::default(),
             reloads: Family::default(),
             in_flight: Gauge::default(),
             upstream_attempts: Family::default(),
@@ -131,6 +133,11 @@ impl Metrics {
             "metaclaw_records_dropped",
             "Turns that the store did not take because an earlier write had failed",
             m.records_dropped,
+        );
+        registry.register(
+            "metaclaw_records_lost",
+            "Turns that the store had taken when a write failed, and did not keep",
+            m.records_lost,
         );
         registry.register("metaclaw_sessions_ended", "Sessions that ended, by why", m.sessions_ended);
         registry.register("metaclaw_reloads", "Reloads, by what came of them", m.reloads);

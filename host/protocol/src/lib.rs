@@ -29,4 +29,4 @@ pub use message::{Message, Role};
 pub use quirks::{Lifts, Quirks, Refused};
 pub use request::{ChatRequest, Claims, RequestError};
 pub use splice::{Block, Splice, Spliced};
-pub use verdict::{Flaw, checked};
+pub use verdict::{BOM, Flaw, checked};
