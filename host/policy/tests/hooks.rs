@@ -1,5 +1,4 @@
 //! The hooks that contract 1.0 has brought: what each may answer, and what holds when it does not.
-
 #![cfg(test)]
 
 mod support;
