@@ -7,6 +7,7 @@ mod digest;
 mod grants;
 mod ids;
 mod limits;
+mod network;
 mod sample;
 mod secret;
 mod signature;
@@ -20,6 +21,7 @@ pub use limits::{
     BreakerLimits, EjectionLimits, FailureRules, Fallback, PolicyLimits, RetryLimits, UpstreamLimits, UpstreamTimeouts,
     WarmInstances,
 };
+pub use network::{AddressKind, InvalidReach, Reach};
 pub use sample::{Sample, SampleState, TokenTrace, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};
