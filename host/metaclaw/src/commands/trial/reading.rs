@@ -245,6 +245,12 @@ mod tests {
             (network("invalid peer certificate: Expired"), "certificate", "clock", false),
             (network("received corrupt message of type InvalidContentType"), "does not speak TLS", "http://", false),
             (network("what"), "cannot be reached (what)", "network", false),
+            (
+                Failure::Upstream(UpstreamError::Forbidden { name: name(), kind: "private" }),
+                "private address",
+                "set llm.addresses to private",
+                false,
+            ),
             (Failure::Upstream(UpstreamError::Timeout { name: name() }), "did not answer in time", "try again", true),
             (Failure::NoAnswer, "not as a chat API does", "/v1", false),
             (Failure::Unusable("odd".into()), "odd", "config check", false),
