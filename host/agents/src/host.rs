@@ -155,7 +155,6 @@ impl Host {
                 held: self.held_calls.clone(),
                 store: self.store.clone(),
                 metrics: self.metrics.clone(),
-                closing: self.closing.clone(),
             })
         });
         let turn = OpenTurn::new(place, begun, incoming.received);
@@ -349,9 +348,9 @@ impl Host {
         }
     }
 
-    /// Refuses new turns from now on. Turns under way go on.
-    pub fn stop_taking_turns(&self) {
-        self.closing.cancel();
+    /// Denies the tool calls that wait for an operator, now and from now on: who stops the host waits for nobody.
+    pub fn deny_held_calls(&self) {
+        self.held_calls.close();
     }
 
     /// Ends everything, in order: the last turns are recorded, open sessions ended, the store closed.
