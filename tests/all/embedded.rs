@@ -7,7 +7,7 @@ use domain::{AgentId, SampleState, SessionId};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use store::{Store, StoreOptions};
-use tests::{Home, Host, Turn};
+use tests::{Home, Host, Turn, Upstream};
 
 /// What this model answers with numbers for as long as it may.
 const LONG: &str = "Write the numbers from 1 to 1000, separated by commas.";
@@ -233,4 +233,26 @@ async fn the_model_in_the_process_answers_when_the_provider_cannot() {
         assert_eq!(answer.header("x-metaclaw-upstream"), "here; attempts=2");
         assert!(!answer.words().is_empty(), "{}", answer.text);
     }
+}
+
+/// The model goes when the configuration has it no more, after the answer that it is in, and comes back with it.
+#[tokio::test]
+async fn a_reload_brings_the_model_and_takes_it_away() {
+    let home = Home::demo();
+    let file = home.path().join("config.yaml");
+    let demo = std::fs::read_to_string(&file).unwrap();
+    let elsewhere = Upstream::echo().await;
+    let host = home.start_with(&["--dev"]).await;
+    let response = say(&host, LONG, 48).agent("researcher").with("stream", true.into()).begin().await;
+    home.config(&elsewhere.llm());
+    assert_eq!(host.admin("POST", "/admin/reload").await["problems"], json!([]));
+    assert_eq!(say(&host, "hi", 8).send().await.words(), "echo: hi");
+    let whole = response.text().await.unwrap();
+    assert!(whole.contains("\"finish_reason\":\"length\"") && whole.ends_with("data: [DONE]\n\n"), "{whole}");
+    tests::until("its thread ends", async || (host.threads("local-model") == 0).then_some(())).await;
+    home.config(&demo);
+    assert_eq!(host.admin("POST", "/admin/reload").await["problems"], json!([]));
+    let answer = say(&host, "Say hello.", 8).agent("researcher").send().await;
+    assert_eq!((answer.status, host.threads("local-model")), (200, 1), "{}", answer.text);
+    assert!(host.stop().success());
 }

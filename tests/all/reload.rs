@@ -1,13 +1,17 @@
 //! A running host takes over what changes, and keeps what works when the new does not.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use futures_util::StreamExt;
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::{Home, Host, Upstream, guest, until};
+use tests::{Home, Host, Reply, Upstream, guest, until};
 
 use crate::grants;
+use crate::streaming::by_hand;
 
 /// How often the host has read its configuration anew, and what it could not take over.
 async fn reloads(host: &Host) -> (u64, Vec<String>) {
@@ -126,11 +130,97 @@ async fn a_bad_configuration_changes_nothing() {
     assert!(problems.len() == 1 && problems[0].contains("proxy.port"), "{problems:?}");
     host.say("tides?").agent("a").send().await;
     assert!(!upstream.last().system().contains("TIDES"), "the rest of it was");
-    let elsewhere = "upstreams: { other: { provider: custom, api_base: \"http://127.0.0.1:9/v1\" } }\n";
-    home.config(&format!("{}{elsewhere}agents: {{ a: {{ upstream: other }} }}\n", upstream.llm()));
+    let unmade = "upstreams: { other: { provider: embedded, models: [no-such-model] } }\n";
+    home.config(&format!("{}{unmade}agents: {{ a: {{ mode: rl }} }}\n", upstream.llm()));
     let problems = hang_up(&host).await;
-    assert!(problems[0].contains("`other`"), "{problems:?}");
-    assert_eq!(host.say("tides?").agent("a").send().await.status, 200);
+    assert!(problems[0].contains("no-such-model"), "{problems:?}");
+    host.say("tides?").agent("a").send().await;
+    assert!(!upstream.last().system().contains("TIDES"), "what it says of skills has not been taken over either");
+}
+
+/// Upstreams come, move, change their credential and go; each turn is whole, and the one that has begun goes on where it began.
+#[tokio::test]
+async fn upstreams_are_taken_over() {
+    let (first, second) = (Upstream::echo().await, Upstream::echo().await);
+    let (stream, feed) = by_hand().await;
+    let home = Home::new();
+    let key = home.path().join("provider.key");
+    put_key(&key, "sk-one");
+    let config = |upstreams: &[(&str, &Upstream, &str)], agent: &str| {
+        let one = |(name, upstream, more): &(&str, &Upstream, &str)| {
+            let key = key.display();
+            let base = upstream.base();
+            format!("  {name}: {{ api_base: \"{base}\", api_key: \"file:{key}\", models: [m]{more} }}\n")
+        };
+        let all: String = upstreams.iter().map(one).collect();
+        home.config(&format!("upstreams:\n{all}agents: {{ a: {{ upstream: {agent} }} }}\n"));
+    };
+    config(&[("default", &first, "")], "default");
+    let host = home.start().await;
+    let say = async || host.say("hi").agent("a").send().await;
+    assert_eq!((say().await.words().as_str(), first.seen().len()), ("echo: hi", 1));
+
+    config(&[("default", &second, "")], "default");
+    assert_eq!(hang_up(&host).await, Vec::<String>::new());
+    assert_eq!((say().await.status, first.seen().len(), second.seen().len()), (200, 1, 1), "it has moved");
+
+    config(&[("default", &second, ""), ("stream", &stream, "")], "stream");
+    assert_eq!(hang_up(&host).await, Vec::<String>::new());
+    let begun = host.say("hi").agent("a").with("stream", true.into());
+    let (response, sender) = tokio::join!(begun.begin(), async {
+        let sender = until("it is asked", async || feed.lock().unwrap().take()).await;
+        sender.send(Ok("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n".into())).await.unwrap();
+        sender
+    });
+    config(&[("default", &second, ", timeouts: { total: 9s }")], "default");
+    assert_eq!(hang_up(&host).await, Vec::<String>::new());
+    assert_eq!((say().await.status, second.seen().len()), (200, 2), "it is gone");
+    let end = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    sender.send(Ok(end.into())).await.unwrap();
+    drop(sender);
+    let whole = response.text().await.unwrap();
+    assert!(whole.contains("\"a\"") && whole.ends_with("data: [DONE]\n\n"), "{whole}");
+
+    // Nobody tells the host: it looks at the files that hold secrets as well.
+    put_key(&key, "sk-two");
+    let shown = until("the new key is shown", async || {
+        say().await;
+        let shown = second.last().headers["authorization"].to_str().unwrap().to_owned();
+        (shown != "Bearer sk-one").then_some(shown)
+    });
+    assert_eq!(shown.await, "Bearer sk-two");
+}
+
+/// What bounds clients, and how long sessions and answers may take.
+#[tokio::test]
+async fn limits_are_taken_over() {
+    let (upstream, feed) = by_hand().await;
+    let home = Home::with(&upstream, "proxy: { keep_alive: 0s, shutdown_grace: 10m }\n");
+    let host = home.start().await;
+    let long = async || host.say(&"x".repeat(100_000)).with("stream", true.into()).begin().await.status().as_u16();
+    let limits =
+        "sessions: { idle_timeout: 1s }\nproxy: { max_body: 64KiB, keep_alive: 20ms, shutdown_grace: 200ms }\n";
+    home.config(&format!("{}{limits}", upstream.llm()));
+    assert_eq!(hang_up(&host).await, Vec::<String>::new());
+    assert_eq!(long().await, 413, "by default, a larger one is taken");
+    // Before, nothing would have come before the upstream's first word.
+    let response = host.say("hi").session("silent").with("stream", true.into()).begin().await;
+    let _sender = until("the upstream is asked", async || feed.lock().unwrap().take()).await;
+    let mut body = response.bytes_stream();
+    assert_eq!(body.next().await.unwrap().unwrap(), ": keep-alive\n\n");
+    drop(body);
+    let ended = "metaclaw_sessions_ended_total{reason=\"idle\"}";
+    until("silence ends the session", async || (host.metric(ended).await == 1).then_some(())).await;
+    let _kept = host.say("hi").with("stream", true.into()).begin().await;
+    // The upstream never ends this answer: with the grace from before, the host would wait for minutes.
+    assert!(host.stop().success());
+}
+
+fn put_key(file: &Path, key: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, key).unwrap();
+    fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
+    fs::rename(new, file).unwrap();
 }
 
 /// Keys come and go with the configuration.
@@ -146,11 +236,12 @@ async fn keys_are_taken_over() {
     assert_eq!((status("anything").await, status("alpha-8d1e5c90b37f264a").await), (401, 200));
 }
 
-/// A thousand changes of an agent's module and settings under load: no turn fails, each sees one version whole, and the host
-/// holds no more at the end.
+/// A thousand changes of an agent's module and upstream and of the host's limits under load: no turn fails, each sees one version
+/// whole, and the host holds no more at the end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_reloads_disturb_no_turn() {
-    let upstream = Upstream::echo().await;
+    // It answers with the name of the model that it is asked for.
+    let upstream = Upstream::scripted(|seen| Reply::Words(seen.body["model"].as_str().unwrap().to_owned())).await;
     let home = Home::with(&upstream, "");
     for skill in ["ebbs", "floods", "harbours"] {
         home.skill("a", skill, "Use for tides and harbours", "T");
@@ -165,7 +256,11 @@ async fn a_thousand_reloads_disturb_no_turn() {
         let policy = format!(
             "{{ module: {file}, sha256: \"{digest}\", config: {{ first_skill: {skill} }}, instances: {{ warm: 2 }} }}"
         );
-        (format!("{}agents: {{ a: {{ mode: rl, policy: {policy} }} }}\n", upstream.llm()), digest.short())
+        // Another patience makes another upstream, with other connections.
+        let (base, patience) = (upstream.base(), 60 + skill.len());
+        let llm = format!("llm: {{ api_base: \"{base}\", model_id: {skill}, timeouts: {{ total: {patience}s }} }}\n");
+        let limits = format!("sessions: {{ idle_timeout: {patience}m }}\nproxy: {{ max_body: {patience}KiB }}\n");
+        (format!("{llm}{limits}agents: {{ a: {{ mode: rl, policy: {policy} }} }}\n"), digest.short(), skill)
     });
     home.config(&versions[0].0);
     let host = home.start().await;
@@ -175,7 +270,9 @@ async fn a_thousand_reloads_disturb_no_turn() {
             let answer = host.say("tides and harbours").agent("a").send().await;
             assert_eq!(answer.status, 200, "{}", answer.text);
             let policy = answer.header("x-metaclaw-policy");
-            assert!(versions.iter().any(|(_, digest)| policy == format!("{digest}; source=policy")), "{policy}");
+            let version = versions.iter().find(|(_, digest, _)| policy == format!("{digest}; source=policy"));
+            let (.., model) = version.unwrap_or_else(|| panic!("{policy}"));
+            assert_eq!(answer.words(), *model, "the module of one version, and the upstream of another");
             turns.fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -16,6 +16,13 @@ impl Host {
         names
     }
 
+    /// How many of its threads have this name.
+    pub fn threads(&self, name: &str) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let names = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("comm")).ok());
+        names.filter(|thread| thread.trim_end() == name).count()
+    }
+
     /// Memory that it has at the moment, in MiB.
     pub fn resident(&self) -> u64 {
         self.mebibytes("VmRSS:")

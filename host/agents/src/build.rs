@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -32,16 +32,27 @@ pub struct AgentParts {
     pub policy: Result<Arc<AgentPolicy>, Arc<str>>,
 }
 
-/// What a [`Host`] is made of. The caller has opened each part and checked that every target's upstream is among `upstreams`.
-pub struct HostParts {
+/// What a configuration makes of a host: another one takes its place as a whole when the configuration changes. The caller has
+/// opened each part and checked that every target's upstream is among `upstreams`.
+pub struct Configured {
     /// `_default`.
     pub default: AgentParts,
     /// The agents that config names.
     pub named: Vec<AgentParts>,
     /// What happens to others.
     pub unknown: UnknownAgents,
-    /// By name.
-    pub upstreams: HashMap<String, Backend>,
+    /// By name. One that stays as it is, is the same as before.
+    pub upstreams: HashMap<String, Arc<Backend>>,
+    /// After which silence a session is over.
+    pub idle_timeout: Duration,
+    /// After which silence the client of a stream is told to wait on; zero: never.
+    pub keep_alive: Duration,
+}
+
+/// What a [`Host`] is made of.
+pub struct HostParts {
+    /// What may change as it runs.
+    pub configured: Configured,
     /// What policies run on.
     pub engine: Arc<Engine>,
     /// Skill folders.
@@ -54,10 +65,6 @@ pub struct HostParts {
     pub store: Store,
     /// Where things are counted.
     pub metrics: Metrics,
-    /// After which silence a session is over.
-    pub idle_timeout: Duration,
-    /// After which silence the client of a stream is told to wait on; zero: never.
-    pub keep_alive: Duration,
 }
 
 impl Host {
@@ -65,42 +72,51 @@ impl Host {
     pub fn new(parts: HostParts) -> Self {
         let store = Arc::new(parts.store);
         let possessions = Arc::new(Possessions::new(parts.skills_dir, parts.lora_dir));
-        let registry = registry(parts.default, parts.named, parts.unknown, &possessions);
+        let idle_timeout = parts.configured.idle_timeout;
+        let registry = registry(parts.configured, &possessions, &parts.metrics);
         Host {
             registry: ArcSwap::from_pointee(registry),
             reloads: Mutex::default(),
+            retired: Mutex::default(),
+            held_calls: Arc::default(),
             possessions,
-            sessions: Sessions::new(parts.idle_timeout, Uuid::new_v4().as_u64_pair().0),
+            sessions: Sessions::new(idle_timeout, Uuid::new_v4().as_u64_pair().0),
             engine: parts.engine,
             skills: parts.skills,
             blocks: Blocks::new(),
-            upstreams: Arc::new(Upstreams::new(parts.upstreams, parts.metrics.clone())),
-            keep_alive: parts.keep_alive,
             recorder: Recorder::start(store.clone(), parts.metrics.clone()),
             store,
             metrics: parts.metrics,
-            idle_timeout: parts.idle_timeout,
             closing: CancellationToken::new(),
         }
     }
 }
 
-/// The agents, each with what is its own.
-pub(crate) fn registry(
-    default: AgentParts,
-    named: Vec<AgentParts>,
-    unknown: UnknownAgents,
-    possessions: &Arc<Possessions>,
-) -> Registry {
-    let agent = |parts| agent(parts, possessions);
-    Registry::new(agent(default), named.into_iter().map(agent), unknown, possessions.clone())
+/// The agents, each with what is its own, and whom they may ask.
+pub(crate) fn registry(configured: Configured, possessions: &Arc<Possessions>, metrics: &Metrics) -> Registry {
+    let upstreams = Arc::new(Upstreams::new(configured.upstreams, metrics.clone()));
+    let agent = |parts| agent(parts, &upstreams, possessions);
+    Registry {
+        named: configured.named.into_iter().map(agent).map(|agent| (agent.id.clone(), agent)).collect(),
+        default: agent(configured.default),
+        unknown: configured.unknown,
+        seen: RwLock::default(),
+        keep_alive: configured.keep_alive,
+        possessions: possessions.clone(),
+        upstreams: upstreams.clone(),
+    }
 }
 
-fn agent(parts: AgentParts, possessions: &Possessions) -> Arc<Agent> {
+fn agent(parts: AgentParts, upstreams: &Arc<Upstreams>, possessions: &Possessions) -> Arc<Agent> {
     let target = |t: &config::Target| Target { upstream: t.upstream.as_str().into(), model: t.model.as_str().into() };
-    let targets = parts.config.targets.iter().map(target).collect();
-    let fallbacks = parts.config.fallbacks.iter().map(target).collect();
-    let values = possessions.values(&parts.id);
-    let files = possessions.files(&parts.id, &parts.config.rl.lora_output);
-    Arc::new(Agent { id: parts.id, config: parts.config, policy: parts.policy, targets, fallbacks, values, files })
+    Arc::new(Agent {
+        targets: parts.config.targets.iter().map(target).collect(),
+        fallbacks: parts.config.fallbacks.iter().map(target).collect(),
+        upstreams: upstreams.clone(),
+        values: possessions.values(&parts.id),
+        files: possessions.files(&parts.id, &parts.config.rl.lora_output),
+        id: parts.id,
+        config: parts.config,
+        policy: parts.policy,
+    })
 }

@@ -109,7 +109,7 @@ impl Embedded {
     }
 
     /// Ends every request and waits for the model's thread.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(&self) {
         self.engine.shutdown().await;
     }
 }

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::backend::{Answering, Ask, Backend};
 use crate::error::TurnError;
+use crate::gatekeeper::Gatekeeper;
 use crate::metrics::{AttemptLabels, Metrics, UpstreamLabels};
 use crate::registry::Agent;
 
@@ -18,18 +19,19 @@ pub(crate) struct Upstreams {
 }
 
 struct Upstream {
-    backend: Backend,
+    backend: Arc<Backend>,
     answered: Counter,
     ejected: Gauge,
 }
 
 /// One turn's question, and to whom it goes: first where the policy sends it, then to the agent's fallbacks.
 pub(crate) struct Errand {
-    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) agent: Arc<Agent>,
     /// The policy's choice among the agent's targets.
     pub(crate) chosen: usize,
     pub(crate) ask: Ask,
+    /// Who decides on the answer's tool calls, if anybody does.
+    pub(crate) gatekeeper: Option<Arc<Gatekeeper>>,
 }
 
 /// What came of an errand.
@@ -44,25 +46,29 @@ pub(crate) struct Answered {
 }
 
 impl Upstreams {
-    pub(crate) fn new(backends: HashMap<String, Backend>, metrics: Metrics) -> Self {
-        let upstream = |(name, backend): (String, Backend)| {
+    pub(crate) fn new(backends: HashMap<String, Arc<Backend>>, metrics: Metrics) -> Self {
+        let upstream = |(name, backend): (String, Arc<Backend>)| {
             let labels = AttemptLabels { upstream: name.clone(), outcome: "answered" };
             let answered = metrics.upstream_attempts.get_or_create_owned(&labels);
             let ejected = metrics.upstream_ejected.get_or_create_owned(&UpstreamLabels { upstream: name.clone() });
+            ejected.set(i64::from(backend.is_ejected()));
             (name, Upstream { backend, answered, ejected })
         };
         let all = backends.into_iter().map(upstream).collect();
         Upstreams { all, metrics }
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.all.contains_key(name)
+    pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.all.values().map(|upstream| &upstream.backend)
     }
 
-    pub(crate) async fn close(self) {
-        for upstream in self.all.into_values() {
-            upstream.backend.close().await;
+    /// Those whose place another has taken, and forgets what was counted of names that are gone.
+    pub(crate) fn replaced_by(&self, next: &Upstreams) -> Vec<Arc<Backend>> {
+        for name in self.all.keys().filter(|name| !next.all.contains_key(*name)) {
+            self.metrics.upstream_ejected.remove(&UpstreamLabels { upstream: name.clone() });
         }
+        let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
+        self.backends().filter(|backend| !stays(backend)).cloned().collect()
     }
 
     fn is_resting(&self, target: &Target) -> bool {
@@ -88,15 +94,20 @@ impl Errand {
         let attempts = AtomicU32::new(0);
         let chosen = &self.agent.targets[self.chosen];
         let others = self.agent.fallbacks.iter().filter(|target| *target != chosen);
+        let upstreams = &self.agent.upstreams;
         let targets = || std::iter::once(chosen).chain(others.clone());
-        let some_works = !self.agent.fallbacks.is_empty() && targets().any(|target| !self.upstreams.is_resting(target));
+        let some_works = !self.agent.fallbacks.is_empty() && targets().any(|target| !upstreams.is_resting(target));
         let mut refusal: Option<TurnError> = None;
         for target in targets() {
-            if some_works && self.upstreams.is_resting(target) {
+            if some_works && upstreams.is_resting(target) {
                 continue;
             }
             match self.ask(target, &attempts).await {
-                Ok(answering) => {
+                Ok(mut answering) => {
+                    if let Some(gatekeeper) = &self.gatekeeper {
+                        let streamed = self.ask.request.stream();
+                        answering.body = gatekeeper.clone().guard(answering.body, streamed).await;
+                    }
                     let (by, fell_back) = (target.clone(), target != chosen);
                     return Ok(Answered { answering, by, attempts: attempts.into_inner(), fell_back });
                 }
@@ -120,14 +131,15 @@ impl Errand {
     }
 
     async fn ask(&self, target: &Target, attempts: &AtomicU32) -> Result<Answering, TurnError> {
-        let upstream = self.upstreams.all.get(&*target.upstream).ok_or_else(|| self.missing(target))?;
+        let upstreams = &self.agent.upstreams;
+        let upstream = upstreams.all.get(&*target.upstream).ok_or_else(|| self.missing(target))?;
         let note = |outcome: &'static str| {
             attempts.fetch_add(1, Ordering::Relaxed);
             if outcome == "answered" {
                 upstream.answered.inc();
             } else {
                 let labels = AttemptLabels { upstream: target.upstream.to_string(), outcome };
-                self.upstreams.metrics.upstream_attempts.get_or_create(&labels).inc();
+                upstreams.metrics.upstream_attempts.get_or_create(&labels).inc();
             }
         };
         let answer = upstream.backend.ask(&self.ask, &target.model, &note).await;

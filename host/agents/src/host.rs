@@ -1,10 +1,10 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use domain::{AgentId, DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
-use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, RouteDecision, Selection, TurnSource};
+use domain::{AgentId, DecisionSource, Digest, EndReason, Hook, SessionId, TurnId, TurnKind, TurnOutcome};
+use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, Rendering, RouteDecision, Selection, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use upstream::{Credential, Trace};
 use uuid::Uuid;
 
-use crate::backend::Ask;
-use crate::errand::{Errand, Upstreams};
+use crate::backend::{Ask, Backend};
+use crate::errand::Errand;
 use crate::error::TurnError;
+use crate::gatekeeper::Gatekeeper;
+use crate::held_calls::{HeldCall, HeldCalls};
 use crate::identity::{HeaderClaims, Identity, IdentityError};
-use crate::injection::Blocks;
+use crate::injection::{Blocks, Choice};
 use crate::metrics::{AgentLabels, FailureLabels, Metrics};
 use crate::open_turn::{Ending, OpenTurn};
 use crate::possessions::Possessions;
@@ -31,17 +33,17 @@ use crate::views::{CatalogView, TurnView};
 pub struct Host {
     pub(crate) registry: ArcSwap<Registry>,
     pub(crate) reloads: Mutex<Reloads>,
+    /// Upstreams that the configuration has no more, while turns may still be with them.
+    pub(crate) retired: Mutex<Vec<Arc<Backend>>>,
+    pub(crate) held_calls: Arc<HeldCalls>,
     pub(crate) possessions: Arc<Possessions>,
     pub(crate) sessions: Sessions,
     pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) blocks: Blocks,
-    pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) store: Arc<Store>,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
-    pub(crate) idle_timeout: Duration,
-    pub(crate) keep_alive: Duration,
     pub(crate) closing: CancellationToken,
 }
 
@@ -94,14 +96,15 @@ impl Host {
         let session = self.session_of(&agent, &identity, &request);
         let state = self.state_of(&agent, &session, identity.session.is_some()).await;
         let index = lock(&state).next_turn();
-        let view = TurnView {
+        let view = Arc::new(TurnView {
             request: request.clone(),
             agent: agent.clone(),
             session: session.clone(),
             index,
             kind: identity.kind,
-        };
-        let plan = self.plan(&agent, &policy, &state, view).await;
+            received: started,
+        });
+        let plan = self.plan(&agent, &policy, &state, view.clone()).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
         if identity.session_done {
             self.sessions.forget(&agent.id, &session);
@@ -143,17 +146,30 @@ impl Host {
             trace: incoming.trace,
             credential: incoming.credential,
         };
+        let gatekeeper = policy.has(Hook::Gate).then(|| {
+            Arc::new(Gatekeeper {
+                agent: agent.clone(),
+                session: begun.session.clone(),
+                policy,
+                turn: view,
+                held: self.held_calls.clone(),
+                store: self.store.clone(),
+                metrics: self.metrics.clone(),
+                closing: self.closing.clone(),
+            })
+        });
         let turn = OpenTurn::new(place, begun, incoming.received);
-        let errand = Errand { upstreams: self.upstreams.clone(), agent, chosen: index, ask };
+        let errand = Errand { agent, chosen: index, ask, gatekeeper };
         self.await_answer(errand, reply, turn).await
     }
 
     /// Waits for the answer to begin. The client of a stream is not kept waiting in silence: after a while it gets the head of
     /// its answer, and the rest of the errand is done as the body is read.
     async fn await_answer(&self, errand: Errand, reply: Outline, mut turn: OpenTurn) -> Result<Reply, TurnError> {
-        let answered = if reply.streamed && !self.keep_alive.is_zero() {
+        let keep_alive = self.registry.load().keep_alive;
+        let answered = if reply.streamed && !keep_alive.is_zero() {
             let mut asking = Box::pin(errand.run());
-            let mut pulse = Pulse::every(self.keep_alive);
+            let mut pulse = Pulse::every(keep_alive);
             tokio::select! {
                 biased;
                 answered = &mut asking => answered.map(|answered| (answered, Some(pulse))),
@@ -205,51 +221,83 @@ impl Host {
     }
 
     /// Asks the agent's policy: where to, and with which skills.
-    async fn plan(&self, agent: &Agent, policy: &AgentPolicy, state: &Mutex<SessionState>, view: TurnView) -> Plan {
+    async fn plan(
+        &self,
+        agent: &Agent,
+        policy: &AgentPolicy,
+        state: &Mutex<SessionState>,
+        view: Arc<TurnView>,
+    ) -> Plan {
         let kind = view.kind;
         if policy.keeps_values()
             && let Err(error) = agent.values.load(&self.store, &agent.id).await
         {
             tracing::error!(agent = %agent.id, %error, "what the policy keeps cannot be read");
         }
-        let mut hooks = policy.turn(Arc::new(view) as Arc<dyn TurnSource>);
+        let mut hooks = policy.turn(view as Arc<dyn TurnSource>);
         let mut route = hooks.route().await;
-        self.count_failure(agent, "route", &route);
+        self.count_failure(agent, Hook::Route, &route);
         let library = self.skills.library(&agent.id);
         let generation = library.generation();
         let refused = matches!(route.value, RouteDecision::Refuse(_));
         let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && !library.is_empty();
         let mut note = note(&route);
-        let mut policy = (route.digest, route.source);
+        let mut decided_by = (route.digest, route.source);
         let mut injected = None;
         if selects {
-            let chosen = hooks.select(Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>).await;
-            self.count_failure(agent, "select", &chosen);
+            let catalog = Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>;
+            let chosen = hooks.select(catalog.clone()).await;
+            self.count_failure(agent, Hook::Select, &chosen);
             match &chosen.value {
                 Selection::Skills(names) => {
-                    injected = self.blocks.inject(&library, names, agent.config.skills.token_budget, state);
+                    injected = match Blocks::choose(&library, names, agent.config.skills.token_budget, state) {
+                        Choice::Nothing => None,
+                        Choice::AsBefore(injected) => Some(injected),
+                        Choice::New(skills) => {
+                            let mut rendering = Rendering::Usual;
+                            if policy.has(Hook::Render) {
+                                let names: Vec<String> = skills.iter().map(|skill| skill.name.to_string()).collect();
+                                let rendered = hooks.render(catalog, &names).await;
+                                self.count_failure(agent, Hook::Render, &rendered);
+                                rendering = rendered.value;
+                            }
+                            self.blocks.inject(skills, rendering, state)
+                        }
+                    };
                 }
                 Selection::Deny => route.value = RouteDecision::Refuse(DENIED.into()),
             }
-            policy = (chosen.digest, chosen.source);
+            decided_by = (chosen.digest, chosen.source);
             if route.failure.is_none() {
                 note = self::note(&chosen);
             }
         }
+        drop(hooks);
         agent.values.hand_over(&self.store, &agent.id).await;
         if let Some(injected) = &injected {
             let labels = AgentLabels { agent: agent.id.to_string() };
             self.metrics.skills_injected.get_or_create(&labels).inc_by(injected.skills.len() as u64);
         }
-        Plan { route: route.value, injected, generation, note, policy }
+        Plan { route: route.value, injected, generation, note, policy: decided_by }
     }
 
-    fn count_failure<T>(&self, agent: &Agent, hook: &'static str, decided: &Decided<T>) {
+    fn count_failure<T>(&self, agent: &Agent, hook: Hook, decided: &Decided<T>) {
         if let Some(failure) = &decided.failure {
+            let hook = hook.as_str();
             tracing::warn!(agent = %agent.id, hook, %failure, "the agent's policy failed");
             let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
             self.metrics.policy_failures.get_or_create(&labels).inc();
         }
+    }
+
+    /// The tool calls that wait for an operator's word.
+    pub fn held_calls(&self) -> Vec<HeldCall> {
+        self.held_calls.list()
+    }
+
+    /// Answers one of them. False when it does not wait any more.
+    pub fn answer_call(&self, id: u64, allow: bool) -> bool {
+        self.held_calls.answer(id, allow)
     }
 
     /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
@@ -260,22 +308,25 @@ impl Host {
         self.end_session_of(&agent.id, &session).await
     }
 
-    /// Ends what has been idle for too long: sessions, and policy instances. Runs until the host closes.
+    /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the
+    /// host closes.
     pub async fn tidy_up(&self) {
-        tokio::join!(self.end_idle_sessions(), self.retire_idle_instances());
+        tokio::join!(self.end_idle_sessions(), self.retire_unused());
     }
 
-    async fn retire_idle_instances(&self) {
+    async fn retire_unused(&self) {
         while self.closing.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
             for policy in self.registry.load().all().iter().filter_map(|agent| agent.policy.as_ref().ok()) {
                 policy.retire_idle();
             }
+            self.close_replaced().await;
         }
     }
 
     async fn end_idle_sessions(&self) {
-        let pause = (self.idle_timeout / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
-        while self.closing.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+        let pause = || (self.sessions.idle_timeout() / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
+        let wait = async || tokio::time::timeout(pause(), self.sessions.idle_timeout_changed()).await;
+        while self.closing.run_until_cancelled(wait()).await.is_some() {
             if let Err(error) = self.end_idle().await {
                 tracing::error!(%error, "idle sessions could not be ended");
             }
@@ -283,7 +334,7 @@ impl Host {
     }
 
     async fn end_idle(&self) -> Result<(), StoreError> {
-        let before = SystemTime::now() - self.idle_timeout;
+        let before = SystemTime::now() - self.sessions.idle_timeout();
         loop {
             let idle = self.store.idle_sessions(before, IDLE_AT_ONCE).await?;
             for session in &idle {
@@ -312,9 +363,9 @@ impl Host {
         }
         self.store.close().await;
         self.skills.close();
-        match Arc::into_inner(self.upstreams) {
-            Some(upstreams) => upstreams.close().await,
-            None => tracing::error!("an answer outlived its connection: the embedded model is not stopped in order"),
+        let retired = self.retired.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for backend in self.registry.load().upstreams.backends().chain(&retired) {
+            backend.close().await;
         }
     }
 }

@@ -1,10 +1,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 use config::{AgentConfig, UnknownAgents, UnknownRule};
 use domain::AgentId;
 use policy::{AgentPolicy, FileSource, Target};
 
+use crate::errand::Upstreams;
 use crate::possessions::Possessions;
 use crate::values::AgentValues;
 
@@ -21,6 +23,8 @@ pub struct Agent {
     pub targets: Arc<[Target]>,
     /// Where a turn goes whose target fails, in order.
     pub fallbacks: Arc<[Target]>,
+    /// Whoever the two above name.
+    pub(crate) upstreams: Arc<Upstreams>,
     /// What its policy keeps.
     pub(crate) values: Arc<AgentValues>,
     /// Its folders, for a policy that has the grant.
@@ -29,11 +33,15 @@ pub struct Agent {
 
 /// The agents that exist: those that config names, `_default`, and unknown ones that have spoken, up to a cap.
 pub(crate) struct Registry {
-    named: HashMap<AgentId, Arc<Agent>>,
-    default: Arc<Agent>,
-    unknown: UnknownAgents,
-    seen: RwLock<HashMap<AgentId, Arc<Agent>>>,
-    possessions: Arc<Possessions>,
+    pub(crate) named: HashMap<AgentId, Arc<Agent>>,
+    pub(crate) default: Arc<Agent>,
+    pub(crate) unknown: UnknownAgents,
+    pub(crate) seen: RwLock<HashMap<AgentId, Arc<Agent>>>,
+    /// Whoever they may ask.
+    pub(crate) upstreams: Arc<Upstreams>,
+    /// After which silence the client of a stream is told to wait on; zero: never.
+    pub(crate) keep_alive: Duration,
+    pub(crate) possessions: Arc<Possessions>,
 }
 
 /// Why an agent is not served.
@@ -50,21 +58,6 @@ pub enum UnknownAgent {
 }
 
 impl Registry {
-    pub(crate) fn new(
-        default: Arc<Agent>,
-        named: impl IntoIterator<Item = Arc<Agent>>,
-        unknown: UnknownAgents,
-        possessions: Arc<Possessions>,
-    ) -> Self {
-        Registry {
-            named: named.into_iter().map(|a| (a.id.clone(), a)).collect(),
-            default,
-            unknown,
-            seen: RwLock::default(),
-            possessions,
-        }
-    }
-
     /// The agent of that id, by the rules for unknown ones.
     pub(crate) fn find(&self, id: &AgentId) -> Result<Arc<Agent>, UnknownAgent> {
         if *id == AgentId::Default {

@@ -1,10 +1,10 @@
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
-use config::UnknownAgents;
 use domain::AgentId;
 use policy::AgentPolicy;
 
-use crate::build::{AgentParts, registry};
+use crate::backend::Backend;
+use crate::build::{Configured, registry};
 use crate::host::Host;
 use crate::metrics::ReloadLabels;
 
@@ -23,15 +23,25 @@ impl Host {
         self.registry.load().known(id).map(|agent| agent.policy.clone())
     }
 
-    /// Puts other agents in the place of the present ones, at once: a turn that has begun goes on with the agent that it began
-    /// with, and each later one sees the new ones only. The caller has checked that every target's upstream is there.
-    pub fn replace_agents(&self, default: AgentParts, named: Vec<AgentParts>, unknown: UnknownAgents) {
-        self.registry.store(Arc::new(registry(default, named, unknown, &self.possessions)));
+    /// Puts what another configuration has made in the place of the present, at once: a turn that has begun goes on with the
+    /// agent and the upstreams that it began with, and each later one sees the new ones only.
+    pub fn replace(&self, configured: Configured) {
+        self.sessions.set_idle_timeout(configured.idle_timeout);
+        let next = Arc::new(registry(configured, &self.possessions, &self.metrics));
+        let before = self.registry.swap(next.clone());
+        self.retired().extend(before.upstreams.replaced_by(&next.upstreams));
     }
 
-    /// Whether there is an upstream of this name.
-    pub fn has_upstream(&self, name: &str) -> bool {
-        self.upstreams.has(name)
+    /// Closes what a reload has replaced, once nobody uses it any more.
+    pub(crate) async fn close_replaced(&self) {
+        let unused: Vec<_> = self.retired().extract_if(.., |backend| Arc::strong_count(backend) == 1).collect();
+        for backend in unused {
+            backend.close().await;
+        }
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Backend>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a reload: what could not be taken over; `changed` says whether anything was.

@@ -1,11 +1,14 @@
 use std::hash::Hasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{AgentId, SessionId};
+use moka::Expiry;
 use moka::sync::Cache;
 use protocol::{Block, ChatRequest};
 use skills::Skill;
+use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
 /// How many sessions are remembered in memory. One that was forgotten, or spoke before a restart, is counted on from the store.
@@ -17,9 +20,15 @@ pub(crate) struct Sessions {
     live: Cache<(AgentId, SessionId), Arc<Mutex<SessionState>>>,
     /// For clients that name no session: the hash of a conversation so far → the session it belongs to.
     conversations: Cache<(AgentId, u64), SessionId>,
+    idle: Idle,
+    idle_changed: Notify,
     /// Keeps conversation hashes from being computed outside.
     seed: u64,
 }
+
+/// After which silence a session is over, in milliseconds. A reload may change it while sessions live.
+#[derive(Clone, Debug)]
+struct Idle(Arc<AtomicU64>);
 
 /// What a session carries from turn to turn.
 #[derive(Debug)]
@@ -48,11 +57,31 @@ impl SessionState {
 
 impl Sessions {
     pub(crate) fn new(idle: Duration, seed: u64) -> Self {
+        let idle = Idle(Arc::new(AtomicU64::new(millis(idle))));
         Sessions {
-            live: Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(idle).build(),
-            conversations: Cache::builder().max_capacity(MAX_SESSIONS).time_to_idle(idle).build(),
+            live: Cache::builder().max_capacity(MAX_SESSIONS).expire_after(idle.clone()).build(),
+            conversations: Cache::builder().max_capacity(MAX_SESSIONS).expire_after(idle.clone()).build(),
+            idle,
+            idle_changed: Notify::new(),
             seed,
         }
+    }
+
+    /// After which silence a session is over.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.idle.get()
+    }
+
+    /// Changes it: for a session that is remembered already from its next turn on.
+    pub(crate) fn set_idle_timeout(&self, idle: Duration) {
+        if self.idle.0.swap(millis(idle), Ordering::Relaxed) != millis(idle) {
+            self.idle_changed.notify_one();
+        }
+    }
+
+    /// Returns when it has changed since it was last waited for.
+    pub(crate) async fn idle_timeout_changed(&self) {
+        self.idle_changed.notified().await;
     }
 
     /// The session's state, when it is remembered.
@@ -111,6 +140,30 @@ impl Sessions {
         }
         Some((earlier.pop()?, earlier))
     }
+}
+
+impl Idle {
+    fn get(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl<K, V> Expiry<K, V> for Idle {
+    fn expire_after_create(&self, _: &K, _: &V, _: Instant) -> Option<Duration> {
+        Some(self.get())
+    }
+
+    fn expire_after_read(&self, _: &K, _: &V, _: Instant, _: Option<Duration>, _: Instant) -> Option<Duration> {
+        Some(self.get())
+    }
+
+    fn expire_after_update(&self, _: &K, _: &V, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(self.get())
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Locks a session's state. A poisoned lock is taken over: the state is a cache, each field valid by itself.

@@ -48,5 +48,5 @@ pub use problem::{Place, Problem, Problems, Severity};
 pub use providers::{Auth, Preset, Window, presets};
 pub use schema::{KeyInfo, keys};
 pub use server::ServerConfig;
-pub use settings::Settings;
+pub use settings::{NOT_ACTED_ON, Settings};
 pub use upstreams::{BaseUrl, UpstreamConfig, UpstreamKind};

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -62,6 +62,8 @@ pub struct Config {
     pub skills_dir: PathBuf,
     /// What happens to agents that are not listed.
     pub unknown: UnknownAgents,
+    /// The files that secrets were read from. What stands in them may change while the configuration does not.
+    pub secret_files: BTreeSet<PathBuf>,
     pub(crate) agents: Agents,
 }
 
@@ -115,6 +117,7 @@ pub(crate) struct Reader<'a> {
     pub(crate) options: LoadOptions,
     pub(crate) report: &'a mut Report,
     environment: Environment<'a>,
+    secret_files: BTreeSet<PathBuf>,
 }
 
 /// Reads and checks the configuration. Without a file, unless one was named, the defaults hold: the embedded model,
@@ -185,7 +188,8 @@ fn build(
 ) -> Result<Loaded, Problems> {
     let text = source.text.as_deref().unwrap_or_default();
     let settings = Settings::parse(text, paths, &mut report);
-    let mut reader = Reader { settings: &settings, paths, options, report: &mut report, environment };
+    let secret_files = BTreeSet::new();
+    let mut reader = Reader { settings: &settings, paths, options, report: &mut report, environment, secret_files };
 
     let server = server::build(&mut reader);
     let admin = admin::build(&mut reader);
@@ -210,6 +214,7 @@ fn build(
             cap: reader.value("agents_unknown_cap").unwrap_or(1),
         },
         upstreams,
+        secret_files: reader.secret_files,
         agents,
     };
 
@@ -312,6 +317,7 @@ impl Reader<'_> {
     /// The secret itself, fetched from where the file says.
     pub(crate) fn secret(&mut self, path: &str) -> Option<domain::Secret> {
         let reference = self.value::<secret::SecretRef>(path)?;
+        self.secret_files.extend(reference.file(self.paths));
         match reference.resolve(self.paths, self.environment) {
             Ok(secret) => Some(secret),
             Err(error) => {

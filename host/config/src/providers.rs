@@ -67,12 +67,12 @@ const REGION: &str = "{region}";
 
 impl Preset {
     /// The provider of this name.
-    pub(crate) fn by_name(name: &str) -> Option<&'static Preset> {
+    pub fn by_name(name: &str) -> Option<&'static Preset> {
         PRESETS.iter().find(|preset| preset.name == name)
     }
 
     /// Whether its address holds a region.
-    pub fn has_regions(&self) -> bool {
+    pub(crate) fn has_regions(&self) -> bool {
         self.api_base.is_some_and(|base| base.contains(REGION))
     }
 

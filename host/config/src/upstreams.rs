@@ -42,6 +42,34 @@ impl UpstreamConfig {
         };
         self.context_window.or_else(known)
     }
+
+    /// Whether what answers for the other can answer for this one as well: it is the same server or model, with the same
+    /// credential and the same patience. What is asked of it may differ.
+    pub fn is_reached_like(&self, other: &UpstreamConfig) -> bool {
+        match (&self.kind, &other.kind) {
+            (
+                UpstreamKind::Http { base, reach, api_key, auth, key_header, provider },
+                UpstreamKind::Http {
+                    base: other_base,
+                    reach: other_reach,
+                    api_key: other_key,
+                    auth: other_auth,
+                    key_header: other_header,
+                    provider: other_provider,
+                },
+            ) => {
+                base == other_base
+                    && reach == other_reach
+                    && api_key.as_ref().map(Secret::expose) == other_key.as_ref().map(Secret::expose)
+                    && auth == other_auth
+                    && key_header == other_header
+                    && provider.name == other_provider.name
+                    && self.limits == other.limits
+            }
+            (UpstreamKind::Embedded { model }, UpstreamKind::Embedded { model: other }) => model == other,
+            _ => false,
+        }
+    }
 }
 
 /// How an upstream is reached.

@@ -115,6 +115,17 @@ pub(crate) enum ModeArg {
     Auto,
 }
 
+impl ModeArg {
+    /// As the configuration spells it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            ModeArg::SkillsOnly => "skills_only",
+            ModeArg::Rl => "rl",
+            ModeArg::Auto => "auto",
+        }
+    }
+}
+
 impl From<ModeArg> for Mode {
     fn from(mode: ModeArg) -> Self {
         match mode {

@@ -1,4 +1,4 @@
-//! Takes a changed configuration, or a changed module, over without a restart. What cannot be taken over is said, and what served
+//! Takes a changed configuration, module or secret over without a restart. What cannot be taken over is said, and what served
 //! before serves on.
 
 use std::fs;
@@ -8,37 +8,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agents::{AgentParts, Host};
+use arc_swap::ArcSwap;
 use config::{AgentConfig, Config, LoadOptions, Paths, Settings, Shown};
 use domain::AgentId;
 use policy::Engine;
-use server::{Access, Reload};
+use server::{Access, Bounds, Reload};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::wiring::Backends;
 use crate::{modules, service_manager, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// Beginnings of the keys that a running host can take over. The others hold from its start to its end.
-const LIVE: &[&str] = &["agents.", "agents_unknown", "mode", "skills.", "proxy.api_key", "trust."];
+/// The keys that hold from a host's start to its end: its addresses, its log, and where its folders are. A running host takes over
+/// all others.
+const FIXED: &[&str] = &["proxy.host", "proxy.port", "admin.listen", "log.max_size", "log.keep", "skills.dir"];
 /// Of those that hold, the one that decides who can reach the host at all.
 const BOUND_TO: &str = "proxy.host";
 
-/// Reads the configuration anew when it or a module changes, and when it is asked to by SIGHUP.
+/// Reads the configuration anew when it or a file that it names changes, and when it is asked to by SIGHUP.
 pub(crate) struct Reloader {
     paths: Paths,
     options: LoadOptions,
-    engine: Arc<Engine>,
-    host: Arc<Host>,
-    access: Access,
+    parts: ReloadParts,
     /// The settings that hold from the start to the end.
     fixed: Vec<Shown>,
     /// The files as the present agents were made of them.
     taken: Vec<Stamp>,
     /// The files as they were when last looked at: what is being written is left alone until it stays the same.
     seen: Vec<Stamp>,
-    modules: Vec<PathBuf>,
+    /// Which files there are, beside the configuration.
+    named: Vec<PathBuf>,
+}
+
+/// What a reload works on.
+pub(crate) struct ReloadParts {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) access: Access,
+    pub(crate) bounds: Arc<ArcSwap<Bounds>>,
+    pub(crate) backends: Backends,
 }
 
 /// What tells one version of a file from another; nothing for a file that is not there.
@@ -46,24 +57,15 @@ type Stamp = Option<(u64, i64, i64, u64)>;
 
 impl Reloader {
     /// For a host that was put together from `config` just now.
-    pub(crate) fn new(
-        paths: &Paths,
-        options: LoadOptions,
-        engine: Arc<Engine>,
-        host: Arc<Host>,
-        access: Access,
-        config: &Config,
-    ) -> Self {
+    pub(crate) fn new(paths: &Paths, options: LoadOptions, parts: ReloadParts, config: &Config) -> Self {
         let mut reloader = Reloader {
             paths: paths.clone(),
             options,
-            engine,
-            host,
-            access,
+            parts,
             fixed: fixed(paths),
             taken: Vec::new(),
             seen: Vec::new(),
-            modules: watched(config),
+            named: watched(config),
         };
         reloader.taken = reloader.look();
         reloader.seen.clone_from(&reloader.taken);
@@ -79,7 +81,7 @@ impl Reloader {
                 Some(answer) = asks.recv() => (true, Some(answer)),
                 () = tokio::time::sleep(LOOK) => (false, None),
             };
-            let engine = self.engine.clone();
+            let engine = self.parts.engine.clone();
             let mut work = tokio::task::spawn_blocking(move || {
                 self.step(asked);
                 self
@@ -100,7 +102,7 @@ impl Reloader {
                 }
             }
             // Whoever has gone away need not be told.
-            let _ = answer.map(|answer| answer.send(self.host.reloads().problems));
+            let _ = answer.map(|answer| answer.send(self.parts.host.reloads().problems));
         }
     }
 
@@ -119,7 +121,7 @@ impl Reloader {
     }
 
     fn look(&self) -> Vec<Stamp> {
-        let files = std::iter::once(&self.paths.config_file).chain(&self.modules);
+        let files = std::iter::once(&self.paths.config_file).chain(&self.named);
         files.map(|file| stamp(file)).collect()
     }
 
@@ -130,41 +132,42 @@ impl Reloader {
             Err(problems) => return self.refuse(vec![problems.to_string()]),
         };
         let config = loaded.config;
-        self.modules = watched(&config);
-        let strange = self.strange_upstreams(&config);
-        if !strange.is_empty() {
-            return self.refuse(strange);
-        }
+        self.named = watched(&config);
+        let backends = match wiring::backends(&config, &self.parts.backends) {
+            Ok(backends) => backends,
+            Err(error) => return self.refuse(vec![format!("{error:#}")]),
+        };
         let now = fixed(&self.paths);
         let holding: Vec<&Shown> = now.iter().filter(|shown| !self.fixed.contains(shown)).collect();
         let mut problems: Vec<String> =
             holding.iter().map(|s| format!("`{}` takes effect when the host is started anew", s.path)).collect();
-        let mut agent = |id: &AgentId, config: &Arc<AgentConfig>| self.agent(id, config, &mut problems);
-        let default = agent(&AgentId::Default, &config.agent(&AgentId::Default));
-        let named = config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect();
-        self.host.replace_agents(default, named, config.unknown);
+        let configured = wiring::configured(&config, &backends, |id, config| self.agent(id, config, &mut problems));
+        self.parts.host.replace(configured);
+        self.parts.backends = backends;
+        self.parts.bounds.store(Arc::new(wiring::bounds(&config.server)));
         // Without this, a key could be given up for a socket that is still open to the network.
         if holding.iter().all(|shown| shown.path != BOUND_TO) {
-            self.access.replace_configured(config.server.api_key.as_ref(), &config.server.agent_keys);
+            self.parts.access.replace_configured(config.server.api_key.as_ref(), &config.server.agent_keys);
         }
         problems.iter().for_each(|problem| tracing::warn!(%problem, "not all of the new configuration serves"));
         tracing::info!(problems = problems.len(), "the configuration was read anew");
-        self.host.note_reload(true, problems);
+        self.parts.host.note_reload(true, problems);
     }
 
+    /// The old configuration serves on, whole.
     fn refuse(&self, problems: Vec<String>) {
         problems
             .iter()
             .for_each(|problem| tracing::error!(%problem, "the new configuration is refused; the old one serves on"));
-        self.host.note_reload(false, problems);
+        self.parts.host.note_reload(false, problems);
     }
 
     /// An agent as the new configuration has it; with the modules that serve now, if the new ones do not load.
     fn agent(&self, id: &AgentId, config: &Arc<AgentConfig>, problems: &mut Vec<String>) -> AgentParts {
-        let serving = self.host.policy_of(id).and_then(Result::ok);
-        let policy = match (wiring::agent_policy(&self.engine, config, serving.as_ref()), serving) {
+        let serving = self.parts.host.policy_of(id).and_then(Result::ok);
+        let policy = match (wiring::agent_policy(&self.parts.engine, config, serving.as_ref()), serving) {
             (Ok(policy), _) => Ok(policy),
-            (Err(error), Some(serving)) => match wiring::serving_on(&self.engine, config, &serving) {
+            (Err(error), Some(serving)) => match wiring::serving_on(&self.parts.engine, config, &serving) {
                 Ok(serving) => {
                     problems.push(format!("agent `{id}`: {error:#}; its present policy serves on"));
                     Ok(serving)
@@ -181,36 +184,25 @@ impl Reloader {
         };
         AgentParts { id: id.clone(), config: config.clone(), policy }
     }
-
-    /// Agents that would be sent where this host cannot send them.
-    fn strange_upstreams(&self, config: &Config) -> Vec<String> {
-        let all = |agent: &AgentConfig| [&agent.targets[..], &agent.fallbacks].concat();
-        let targets = config.agents().flat_map(|(id, agent)| all(agent).into_iter().map(move |target| (id, target)));
-        let missing = targets.filter(|(_, target)| !self.host.has_upstream(&target.upstream));
-        missing
-            .map(|(id, t)| format!("agent `{id}` uses the upstream `{}`, which needs a start of the host", t.upstream))
-            .collect()
-    }
 }
 
 /// The settings that hold as long as the host runs, in their order; nothing when the file cannot be read.
 fn fixed(paths: &Paths) -> Vec<Shown> {
-    let live = |path: &str| LIVE.iter().any(|key| path.starts_with(key));
     let settings = Settings::read(paths).map(|settings| settings.listing().0).unwrap_or_default();
-    settings.into_iter().filter(|shown| !live(&shown.path)).collect()
+    settings.into_iter().filter(|shown| FIXED.contains(&shown.path.as_str())).collect()
 }
 
-/// The module files that the configuration names, and their signatures where these are asked for, each once.
+/// The files that the configuration names, each once: modules, their signatures where these are asked for, and secrets.
 fn watched(config: &Config) -> Vec<PathBuf> {
     let hooks = config.agents().map(|(_, agent)| &agent.policy.hooks);
     let mut files: Vec<PathBuf> = hooks
-        .flat_map(|h| [&h.route, &h.select, &h.filter])
-        .flatten()
+        .flat_map(|hooks| hooks.iter().filter_map(|(_, module)| module.as_ref()))
         .flat_map(|module| {
             let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(&module.path));
             [Some(module.path.clone()), signature]
         })
         .flatten()
+        .chain(config.secret_files.iter().cloned())
         .collect();
     files.sort();
     files.dedup();

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use agents::{AgentParts, Backend, Embedded};
-use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, UpstreamConfig, UpstreamKind};
-use domain::AgentId;
-use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
+use agents::{AgentParts, Backend, Configured, Embedded};
+use anyhow::Context;
+use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, ServerConfig, UpstreamConfig, UpstreamKind};
+use domain::{AgentId, PerHook};
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules, Module};
+use server::Bounds;
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
 
@@ -18,30 +20,52 @@ use crate::modules;
 pub(crate) struct Parts {
     pub(crate) engine: Arc<Engine>,
     pub(crate) skills: Arc<SkillTree>,
-    pub(crate) upstreams: HashMap<String, Backend>,
-    pub(crate) default: AgentParts,
-    pub(crate) named: Vec<AgentParts>,
+    pub(crate) backends: Backends,
+    pub(crate) configured: Configured,
     /// Agents that cannot be served, and why.
     pub(crate) problems: Vec<String>,
 }
+
+/// What answers for each upstream, with what it was made of.
+pub(crate) type Backends = HashMap<String, (UpstreamConfig, Arc<Backend>)>;
 
 /// Makes the parts.
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let options = EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(options)?);
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
-    let upstreams = upstreams(config)?;
+    let backends = backends(config, &Backends::new())?;
     let mut problems = Vec::new();
-    let mut agent = |id: &AgentId, config: &Arc<AgentConfig>| {
+    let configured = configured(config, &backends, |id, config| {
         let policy = agent_policy(&engine, config, None).map_err(|error| {
             problems.push(format!("agent `{id}` is not served: {error:#}"));
             format!("{error:#}").into()
         });
         AgentParts { id: id.clone(), config: config.clone(), policy }
-    };
-    let default = agent(&AgentId::Default, &config.agent(&AgentId::Default));
-    let named = config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect();
-    Ok(Parts { engine, skills, upstreams, default, named, problems })
+    });
+    Ok(Parts { engine, skills, backends, configured, problems })
+}
+
+/// What the configuration makes of a host, given how it makes an agent.
+pub(crate) fn configured(
+    config: &Config,
+    backends: &Backends,
+    mut agent: impl FnMut(&AgentId, &Arc<AgentConfig>) -> AgentParts,
+) -> Configured {
+    Configured {
+        default: agent(&AgentId::Default, &config.agent(&AgentId::Default)),
+        named: config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect(),
+        unknown: config.unknown,
+        upstreams: backends.iter().map(|(name, (_, backend))| (name.clone(), backend.clone())).collect(),
+        idle_timeout: config.sessions.idle_timeout,
+        keep_alive: config.server.keep_alive,
+    }
+}
+
+/// What the configuration bounds a client's requests by.
+pub(crate) fn bounds(server: &ServerConfig) -> Bounds {
+    let max_body = usize::try_from(server.max_body.0).unwrap_or(usize::MAX);
+    Bounds { max_body, shutdown_grace: server.shutdown_grace }
 }
 
 /// Loads an agent's modules. One that cannot be loaded takes its own agent out of service, never another one. `serving` is the
@@ -52,14 +76,19 @@ pub(crate) fn agent_policy(
     serving: Option<&Arc<AgentPolicy>>,
 ) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
-    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| modules::load(engine, m, settings)).transpose();
     engine.check_builtin_config(&settings.builtin_json)?;
-    let modules = HookModules {
-        route: load(&settings.hooks.route)?,
-        select: load(&settings.hooks.select)?,
-        filter: load(&settings.hooks.filter)?,
-        config: settings.config_json.as_str().into(),
-    };
+    // Most agents have one module for all hooks.
+    let mut loaded: Vec<(&ModuleRef, Arc<Module>)> = Vec::new();
+    let by_hook = PerHook::try_make(|hook| {
+        let Some(wanted) = &settings.hooks[hook] else { return Ok(None) };
+        if let Some((_, module)) = loaded.iter().find(|(reference, _)| *reference == wanted) {
+            return Ok(Some(module.clone()));
+        }
+        let module = modules::load(engine, wanted, settings)?;
+        loaded.push((wanted, module.clone()));
+        anyhow::Ok(Some(module))
+    })?;
+    let modules = HookModules { by_hook, config: settings.config_json.as_str().into() };
     let parts = policy_parts(settings, modules, settings.builtin_json.as_str().into());
     Ok(match serving {
         Some(serving) => renewed(engine, serving, parts),
@@ -75,10 +104,8 @@ pub(crate) fn serving_on(
     serving: &Arc<AgentPolicy>,
 ) -> anyhow::Result<Arc<AgentPolicy>> {
     let (wanted, present) = (&config.policy.hooks, serving.modules());
-    for (wanted, present) in
-        [(&wanted.route, &present.route), (&wanted.select, &present.select), (&wanted.filter, &present.filter)]
-    {
-        if let (Some(ModuleRef { signed_by, .. }), Some(module)) = (wanted, present) {
+    for (hook, wanted) in wanted.iter() {
+        if let (Some(ModuleRef { signed_by, .. }), Some(module)) = (wanted, present.of(hook)) {
             let digest = module.digest().short();
             anyhow::ensure!(
                 signed_by.is_empty() || module.is_signed_by(signed_by),
@@ -108,8 +135,28 @@ fn renewed(engine: &Engine, serving: &Arc<AgentPolicy>, parts: AgentPolicyParts)
     if renewed.is(serving) { serving.clone() } else { Arc::new(renewed) }
 }
 
-fn upstreams(config: &Config) -> anyhow::Result<HashMap<String, Backend>> {
-    config.upstreams.iter().map(|(name, upstream)| Ok((name.clone(), backend(upstream, &config.home)?))).collect()
+/// What answers for each upstream. What serves at `present` and is still wanted stays, with its connections and what is known of
+/// its health.
+pub(crate) fn backends(config: &Config, present: &Backends) -> anyhow::Result<Backends> {
+    spare_huge_pages(config);
+    let one = |(name, wanted): (&String, &UpstreamConfig)| {
+        let serving = present.get(name).filter(|(made_of, _)| made_of.is_reached_like(wanted));
+        let backend = match serving {
+            Some((_, backend)) => backend.clone(),
+            None => Arc::new(backend(wanted, &config.home).with_context(|| format!("the upstream `{name}`"))?),
+        };
+        Ok((name.clone(), (wanted.clone(), backend)))
+    };
+    config.upstreams.iter().map(one).collect()
+}
+
+/// Huge pages suit a model's weights; a proxy's scattered small allocations would only hold four times the memory. To be settled
+/// before much is allocated.
+pub(crate) fn spare_huge_pages(config: &Config) {
+    let has_model = config.upstreams.values().any(|u| matches!(u.kind, UpstreamKind::Embedded { .. }));
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(!has_model) {
+        tracing::debug!(%error, "huge pages stay as they are");
+    }
 }
 
 /// What answers for an upstream; a model is loaded here.

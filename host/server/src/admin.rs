@@ -122,7 +122,7 @@ async fn list() -> Response<Body> {
 
 /// `GET /admin/metrics`
 async fn metrics(State(app): State<AdminApp>) -> Response<Body> {
-    info::metrics_text(&app.registry)
+    info::metrics_text(&app.host, &app.registry)
 }
 
 /// `POST /admin/reload`: answers when it is done.

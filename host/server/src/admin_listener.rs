@@ -108,9 +108,9 @@ impl AdminListener {
     pub async fn serve(self, app: AdminApp, stop: CancellationToken) {
         let access = app.access.clone();
         let cut = match self.0 {
-            Socket::Unix(socket) => serve_on(socket, router(app, Guard::Peer), MAX_CONNECTIONS, stop, GRACE).await,
+            Socket::Unix(socket) => serve_on(socket, router(app, Guard::Peer), MAX_CONNECTIONS, stop, || GRACE).await,
             Socket::Tcp(socket, _) => {
-                serve_on(socket, router(app, Guard::Key(access)), MAX_CONNECTIONS, stop, GRACE).await
+                serve_on(socket, router(app, Guard::Key(access)), MAX_CONNECTIONS, stop, || GRACE).await
             }
         };
         if cut > 0 {

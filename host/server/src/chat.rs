@@ -50,7 +50,8 @@ async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>
     let credential = credential(&head.headers, app.access.is_open())?;
     let trace =
         Trace { parent: head.headers.get("traceparent").cloned(), state: head.headers.get("tracestate").cloned() };
-    let body = tokio::time::timeout(BODY_TIME, read(body, &head.headers, app.options.max_body)).await;
+    let max_body = app.bounds.load().max_body;
+    let body = tokio::time::timeout(BODY_TIME, read(body, &head.headers, max_body)).await;
     let body = body.map_err(|_| HttpError::SlowBody)??;
     let reply = app
         .host

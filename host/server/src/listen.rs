@@ -107,9 +107,11 @@ fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Serves until `stop`, then lets requests under way finish for at most `grace`. Returns how many connections had to be cut.
-pub async fn serve(listener: Listener, app: App, stop: CancellationToken, grace: Duration) -> usize {
-    serve_on(listener.socket, router(app), MAX_CONNECTIONS, stop, grace).await
+/// Serves until `stop`, then lets requests under way finish within the grace that holds at that moment. Returns how many connections
+/// had to be cut.
+pub async fn serve(listener: Listener, app: App, stop: CancellationToken) -> usize {
+    let bounds = app.bounds.clone();
+    serve_on(listener.socket, router(app), MAX_CONNECTIONS, stop, || bounds.load().shutdown_grace).await
 }
 
 /// As [`serve`], wherever connections come from.
@@ -118,7 +120,7 @@ pub(crate) async fn serve_on<A: Acceptor>(
     router: Router,
     most: usize,
     stop: CancellationToken,
-    grace: Duration,
+    grace: impl FnOnce() -> Duration,
 ) -> usize {
     let places = Arc::new(Semaphore::new(most));
     let graceful = GracefulShutdown::new();
@@ -145,7 +147,7 @@ pub(crate) async fn serve_on<A: Acceptor>(
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     };
-    if tokio::time::timeout(grace, finished).await.is_ok() {
+    if tokio::time::timeout(grace(), finished).await.is_ok() {
         return 0;
     }
     while connections.try_join_next().is_some() {}

@@ -1,6 +1,8 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use agents::Host;
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 
 use crate::access::Access;
@@ -14,13 +16,15 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// Who may come in.
     pub access: Access,
-    /// Bounds.
-    pub options: Options,
+    /// What a client may send, and how long it is waited for. A reload may change it.
+    pub bounds: Arc<ArcSwap<Bounds>>,
 }
 
-/// Bounds on what a client may send.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
+/// Bounds on clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
     /// The largest body, in bytes.
     pub max_body: usize,
+    /// How long answers may go on after the stop signal.
+    pub shutdown_grace: Duration,
 }

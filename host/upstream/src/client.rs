@@ -5,7 +5,6 @@ use bytes::{Bytes, BytesMut};
 use domain::{Reach, Secret, UpstreamLimits};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
-use memchr::memmem;
 use protocol::{Flaw, Quirks, Spliced};
 use reqwest::dns::Resolve;
 use reqwest::{Client, Request, Url};
@@ -259,21 +258,9 @@ impl HttpUpstream {
 
     /// Some providers repeat in their errors the key that they were shown, and errors are passed on in their own words.
     fn without_key(&self, body: Bytes) -> Bytes {
-        let Some(key) = self.api_key.as_ref().map(|key| key.expose().as_bytes()).filter(|key| !key.is_empty()) else {
-            return body;
-        };
-        let mut found = memmem::find_iter(&body, key).peekable();
-        if found.peek().is_none() {
-            return body;
-        }
-        let (mut clean, mut after) = (Vec::with_capacity(body.len()), 0);
-        for at in found {
-            clean.extend_from_slice(&body[after..at]);
-            clean.extend_from_slice(b"[key]");
-            after = at + key.len();
-        }
-        clean.extend_from_slice(&body[after..]);
-        clean.into()
+        let Some(key) = self.api_key.as_ref().map(Secret::expose).filter(|key| !key.is_empty()) else { return body };
+        let text = String::from_utf8_lossy(&body);
+        if text.contains(key) { text.replace(key, "[key]").into() } else { body }
     }
 
     fn failed(&self, error: &reqwest::Error) -> UpstreamError {

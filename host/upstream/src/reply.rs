@@ -3,7 +3,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Answer, EventGate, Flaw, Passed};
+use protocol::{Answer, BOM, EventGate, Flaw, Passed};
 
 use crate::body::UpstreamBody;
 use crate::error::UpstreamError;
@@ -41,13 +41,14 @@ pub struct Events {
     over: bool,
 }
 
+/// How much white space may come before anything is said. Some providers send an empty line now and then while they think.
+const MAX_BLANK: usize = 16 << 10;
 /// The longest answer that comes in one piece.
 const MAX_WHOLE: usize = 64 << 20;
 /// What may follow `[DONE]` before the connection is given up.
 const MAX_TRAILING: usize = 64 << 10;
 /// How long the end of the body may take after `[DONE]`.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Reads on until the client can be told something: a whole answer, or the first event of a stream. Until then the upstream
 /// can be asked again.
@@ -62,6 +63,9 @@ pub(crate) async fn open(
     let is_stream = loop {
         if let Some(is_stream) = looks_like_events(&first, says_events) {
             break is_stream;
+        }
+        if first.len() > MAX_BLANK {
+            return Err(malformed(Flaw::TooLong));
         }
         match body.next().await.transpose()? {
             Some(more) => first = [first, more].concat().into(),

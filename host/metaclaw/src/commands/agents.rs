@@ -92,11 +92,7 @@ fn add(id: &str, mode: Option<ModeArg>, paths: &Paths, json: bool) -> anyhow::Re
     if super::load(paths, super::lenient())?.config.is_listed(&id) {
         bail!("agent `{id}` is configured already: `metaclaw agents show {id}`");
     }
-    let mode = match mode {
-        None | Some(ModeArg::SkillsOnly) => "skills_only",
-        Some(ModeArg::Rl) => "rl",
-        Some(ModeArg::Auto) => "auto",
-    };
+    let mode = mode.unwrap_or(ModeArg::SkillsOnly).word();
     ::config::set(paths, &[(&format!("agents.{id}.mode"), mode)], super::lenient())?;
     match json {
         true => output::json(&json!({"added": id.as_str(), "mode": mode})),

@@ -4,15 +4,15 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use ::config::{AdminListen, Config, LoadOptions, Paths, UpstreamKind};
+use ::config::{AdminListen, Config, LoadOptions, Paths};
 use agents::{Host, HostParts, Metrics};
 use anyhow::{Context, bail};
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use domain::AgentId;
 use keys::Keyring;
 use prometheus_client::registry::Registry;
 use serde_json::json;
-use server::{Access, AdminApp, AdminListener, App, Listener, Options};
+use server::{Access, AdminApp, AdminListener, App, Listener};
 use store::{Store, StoreError, StoreOptions};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::StartArgs;
 use crate::exit::Exit;
 use crate::keyring::{self, KeyWatch};
-use crate::reloading::Reloader;
+use crate::reloading::{ReloadParts, Reloader};
 use crate::running::Running;
 use crate::wiring::{self, Parts};
 use crate::{logging, output, service_manager};
@@ -62,7 +62,7 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     private_folder(&config.home)?;
     // Dropped last: what is logged on the way out is written, too.
     let _logging = logging::begin(&args.log, args.log_file.as_deref(), config.log)?;
-    spare_huge_pages(&config);
+    wiring::spare_huge_pages(&config);
     // The runtime has a worker for each core this process may use.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build()?;
     let address = SocketAddr::new(config.server.host, config.server.port);
@@ -87,14 +87,6 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     let served = serve(&runtime, &serving, doors, store, parts);
     Running::withdraw(&config.home);
     served
-}
-
-/// Huge pages suit a model's weights; a proxy's scattered small allocations would only hold four times the memory.
-fn spare_huge_pages(config: &Config) {
-    let has_model = config.upstreams.values().any(|u| matches!(u.kind, UpstreamKind::Embedded { .. }));
-    if !has_model && let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
-        tracing::debug!(%error, "huge pages stay on");
-    }
 }
 
 pub(super) fn options(args: &StartArgs) -> LoadOptions {
@@ -154,27 +146,29 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let Doors { front, admin, ring } = doors;
-    let Parts { engine, skills, upstreams, default, named, .. } = parts;
+    let Parts { engine, skills, backends, configured, .. } = parts;
     runtime.block_on(async {
         let signals = Signals::catch()?;
         let hangup = signal(SignalKind::hangup()).context("signals cannot be caught")?;
         let host = Arc::new(Host::new(HostParts {
-            default,
-            named,
-            unknown: config.unknown,
-            upstreams,
+            configured,
             engine: engine.clone(),
             skills,
             skills_dir: config.skills_dir.clone(),
             lora_dir: config.lora_dir(),
             store,
             metrics,
-            idle_timeout: config.sessions.idle_timeout,
-            keep_alive: config.server.keep_alive,
         }));
         let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys, ring);
-        let max_body = usize::try_from(config.server.max_body.0).unwrap_or(usize::MAX);
-        let reloader = Reloader::new(paths, options, engine.clone(), host.clone(), access.clone(), config);
+        let bounds = Arc::new(ArcSwap::from_pointee(wiring::bounds(&config.server)));
+        let parts = ReloadParts {
+            engine: engine.clone(),
+            host: host.clone(),
+            access: access.clone(),
+            bounds: bounds.clone(),
+            backends,
+        };
+        let reloader = Reloader::new(paths, options, parts, config);
         let stop = CancellationToken::new();
         let registry = Arc::new(registry);
         let (reload, asks) = mpsc::channel(1);
@@ -197,18 +191,19 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
                 serve.await;
             }
         };
-        let app = App { host: host.clone(), registry, access, options: Options { max_body } };
+        let app = App { host: host.clone(), registry, access, bounds };
         // Whoever reads the greeting may look for this host, and stop it, at once.
         running.announce(&config.home).context("the note of the running host could not be written")?;
         greet(config, running, json);
         service_manager::serving(running.address);
         let work = async {
-            let serve = server::serve(front, app, stop.clone(), config.server.shutdown_grace);
+            let serve = server::serve(front, app, stop.clone());
             let idle = stop.run_until_cancelled(host.tidy_up());
             let reload = reloader.run(hangup, asks, stop.clone());
             let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
             let keys = key_watch.run(stop.clone());
-            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys);
+            let ending = service_manager::say_that_it_stops(stop.clone());
+            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys, ending);
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"
@@ -245,7 +240,6 @@ impl Signals {
             if stop.is_cancelled() {
                 bail!("stopped at once by a second signal: turns under way were cut off");
             }
-            service_manager::stopping();
             stop.cancel();
         }
     }
