@@ -188,7 +188,7 @@ impl Host {
 
     /// The agent of this name. Where unlisted ones are taken for `_default`, a key of such a one does not become a key of
     /// `_default`.
-    fn agent_for(&self, owners: Option<&[AgentId]>, identity: &Identity) -> Result<Arc<Agent>, TurnError> {
+    pub(crate) fn agent_for(&self, owners: Option<&[AgentId]>, identity: &Identity) -> Result<Arc<Agent>, TurnError> {
         let agent = self.registry.load().find(&identity.agent)?;
         match owners {
             Some(owners) if !owners.contains(&agent.id) => Err(IdentityError::Foreign.into()),
@@ -297,14 +297,6 @@ impl Host {
     /// Answers one of them. False when it does not wait any more.
     pub fn answer_call(&self, id: u64, allow: bool) -> bool {
         self.held_calls.answer(id, allow)
-    }
-
-    /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
-    pub async fn end_session(&self, owners: Option<&[AgentId]>, claims: &HeaderClaims) -> Result<bool, TurnError> {
-        let identity = Identity::settle(owners, claims, &Default::default())?;
-        let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
-        let agent = self.agent_for(owners, &identity)?;
-        self.end_session_of(&agent.id, &session).await
     }
 
     /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the
