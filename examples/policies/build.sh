@@ -55,7 +55,8 @@ if [ -f policy.py ]; then
     folder=${PYTHON_TOOL/==/-}
     install "$folder" in_pip "$PYTHON_TOOL"
     find . -name __pycache__ -prune -exec rm -rf {} +
-    PYTHONPATH=$tools/$folder python3 -c 'import sys, componentize_py; sys.exit(componentize_py.script())' -q -d wit -w policy componentize metaclaw.component --stub-wasi -o built.wasm
+    RUST_BACKTRACE=0 PYTHONPATH=$tools/$folder python3 -c 'import sys, componentize_py; sys.exit(componentize_py.script())' -q -d wit -w policy componentize metaclaw.component --stub-wasi -o built.wasm >said 2>&1 ||
+        { sed '/^Caused by:/,$d' said >&2; exit 1; } # What follows is the compiler's own backtrace.
 elif [ -f policy.js ]; then
     needs npm "install Node.js 18 or later"
     folder=${JS_TOOL/@/-}
