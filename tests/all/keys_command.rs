@@ -202,6 +202,7 @@ async fn no_part_of_a_key_is_kept() {
     let (_, out, err) = home.run(&["keys", "revoke", "sk-somebodys-secret"]);
     assert!(!format!("{out}{err}").contains("somebodys"), "{out}{err}");
     let log = host.log();
+    assert!(log.contains("TRACE"), "everything is logged");
     assert!(host.stop().success());
     for key in [&first, &admin] {
         let secret = &key.as_bytes()[21..];
@@ -218,7 +219,7 @@ fn for_each_file(folder: &Path, check: &mut impl FnMut(&Path, &[u8])) {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => for_each_file(&path, check),
-            false => check(&path, &fs::read(&path).unwrap_or_default()),
+            false => check(&path, &fs::read(&path).unwrap()),
         }
     }
 }

@@ -52,6 +52,17 @@ async fn systemd_hears_that_the_host_serves_reloads_and_stops() {
     assert!(host.ended().success());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn systemd_hears_of_a_stop_by_command() {
+    let (upstream, manager) = (Upstream::echo().await, ServiceManager::new());
+    let home = Home::with(&upstream, "");
+    let host = home.start_in(&[("NOTIFY_SOCKET", &manager.path)]).await;
+    assert!(manager.hears().starts_with("READY=1\n"));
+    assert_eq!(home.run(&["stop"]).0, 0);
+    assert_eq!(manager.hears(), "STOPPING=1\n");
+    assert!(host.ended().success());
+}
+
 /// Twice in each interval, so that one that is late does no harm.
 #[tokio::test]
 async fn systemd_hears_that_the_host_lives() {

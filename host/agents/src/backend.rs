@@ -12,6 +12,7 @@ use upstream::{Credential, Events, HttpUpstream, Question, Trace, UpstreamError,
 use uuid::Uuid;
 
 use crate::embedded::{Embedded, EmbeddedBody, EmbeddedError};
+use crate::gatekeeper::Gated;
 use crate::lifted::{self, Lifted};
 
 /// A configured upstream.
@@ -50,6 +51,8 @@ pub(crate) enum BackendBody {
     Events(Box<Events>),
     /// Events from a provider that leaves in the words what has fields of its own.
     Lifted(Box<Lifted>),
+    /// Events whose tool calls are decided on.
+    Gated(Box<Gated>),
     /// From the model in this process.
     Embedded(EmbeddedBody),
     /// Made by the host.
@@ -153,6 +156,7 @@ impl BackendBody {
             BackendBody::Whole(bytes) | BackendBody::Own(bytes) => Poll::Ready(bytes.take().map(Ok)),
             BackendBody::Events(events) => events.poll_events(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
             BackendBody::Lifted(body) => body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
+            BackendBody::Gated(body) => body.poll_data(cx),
             BackendBody::Embedded(body) => body.poll_data(cx).map(|d| d.map(|d| d.map_err(BackendError::from))),
         }
     }
@@ -163,6 +167,7 @@ impl BackendBody {
             BackendBody::Whole(bytes) | BackendBody::Own(bytes) => bytes.is_none(),
             BackendBody::Events(events) => events.is_done(),
             BackendBody::Lifted(body) => body.is_done(),
+            BackendBody::Gated(body) => body.is_done(),
             BackendBody::Embedded(body) => body.is_done(),
         }
     }
@@ -172,7 +177,9 @@ impl BackendBody {
             BackendBody::Whole(bytes) | BackendBody::Own(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
             }
-            BackendBody::Events(_) | BackendBody::Lifted(_) | BackendBody::Embedded(_) => SizeHint::default(),
+            BackendBody::Events(_) | BackendBody::Lifted(_) | BackendBody::Gated(_) | BackendBody::Embedded(_) => {
+                SizeHint::default()
+            }
         }
     }
 }

@@ -78,6 +78,7 @@ impl Host {
             registry: ArcSwap::from_pointee(registry),
             reloads: Mutex::default(),
             retired: Mutex::default(),
+            held_calls: Arc::default(),
             possessions,
             sessions: Sessions::new(idle_timeout, Uuid::new_v4().as_u64_pair().0),
             engine: parts.engine,

@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::backend::{Answering, Ask, Backend};
 use crate::error::TurnError;
+use crate::gatekeeper::Gatekeeper;
 use crate::metrics::{AttemptLabels, Metrics, UpstreamLabels};
 use crate::registry::Agent;
 
@@ -29,6 +30,8 @@ pub(crate) struct Errand {
     /// The policy's choice among the agent's targets.
     pub(crate) chosen: usize,
     pub(crate) ask: Ask,
+    /// Who decides on the answer's tool calls, if anybody does.
+    pub(crate) gatekeeper: Option<Arc<Gatekeeper>>,
 }
 
 /// What came of an errand.
@@ -69,7 +72,18 @@ impl Upstreams {
     }
 
     fn is_resting(&self, target: &Target) -> bool {
-        self.all.get(&*target.upstream).is_some_and(|upstream| upstream.backend.is_resting())
+        self.all.get(&*target.upstream).is_some_and(Upstream::is_resting)
+    }
+}
+
+impl Upstream {
+    fn is_resting(&self) -> bool {
+        let resting = self.backend.is_resting();
+        if resting {
+            // Streams that broke since somebody asked may have done it.
+            self.ejected.set(1);
+        }
+        resting
     }
 }
 
@@ -89,7 +103,11 @@ impl Errand {
                 continue;
             }
             match self.ask(target, &attempts).await {
-                Ok(answering) => {
+                Ok(mut answering) => {
+                    if let Some(gatekeeper) = &self.gatekeeper {
+                        let streamed = self.ask.request.stream();
+                        answering.body = gatekeeper.clone().guard(answering.body, streamed).await;
+                    }
                     let (by, fell_back) = (target.clone(), target != chosen);
                     return Ok(Answered { answering, by, attempts: attempts.into_inner(), fell_back });
                 }

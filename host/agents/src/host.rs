@@ -3,8 +3,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use domain::{AgentId, DecisionSource, Digest, EndReason, SessionId, TurnId, TurnKind, TurnOutcome};
-use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, RouteDecision, Selection, TurnSource};
+use domain::{AgentId, DecisionSource, Digest, EndReason, Hook, SessionId, TurnId, TurnKind, TurnOutcome};
+use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, Rendering, RouteDecision, Selection, TurnSource};
 use protocol::{ChatRequest, CompletionHead};
 use skills::SkillTree;
 use store::{Store, StoreError};
@@ -15,8 +15,10 @@ use uuid::Uuid;
 use crate::backend::{Ask, Backend};
 use crate::errand::Errand;
 use crate::error::TurnError;
+use crate::gatekeeper::Gatekeeper;
+use crate::held_calls::{HeldCall, HeldCalls};
 use crate::identity::{HeaderClaims, Identity, IdentityError};
-use crate::injection::Blocks;
+use crate::injection::{Blocks, Choice};
 use crate::metrics::{AgentLabels, FailureLabels, Metrics};
 use crate::open_turn::{Ending, OpenTurn};
 use crate::possessions::Possessions;
@@ -33,6 +35,7 @@ pub struct Host {
     pub(crate) reloads: Mutex<Reloads>,
     /// Upstreams that the configuration has no more, while turns may still be with them.
     pub(crate) retired: Mutex<Vec<Arc<Backend>>>,
+    pub(crate) held_calls: Arc<HeldCalls>,
     pub(crate) possessions: Arc<Possessions>,
     pub(crate) sessions: Sessions,
     pub(crate) engine: Arc<Engine>,
@@ -93,14 +96,15 @@ impl Host {
         let session = self.session_of(&agent, &identity, &request);
         let state = self.state_of(&agent, &session, identity.session.is_some()).await;
         let index = lock(&state).next_turn();
-        let view = TurnView {
+        let view = Arc::new(TurnView {
             request: request.clone(),
             agent: agent.clone(),
             session: session.clone(),
             index,
             kind: identity.kind,
-        };
-        let plan = self.plan(&agent, &policy, &state, view).await;
+            received: started,
+        });
+        let plan = self.plan(&agent, &policy, &state, view.clone()).await;
         self.metrics.overhead.observe(incoming.received.elapsed().as_secs_f64());
         if identity.session_done {
             self.sessions.forget(&agent.id, &session);
@@ -142,8 +146,20 @@ impl Host {
             trace: incoming.trace,
             credential: incoming.credential,
         };
+        let gatekeeper = policy.has(Hook::Gate).then(|| {
+            Arc::new(Gatekeeper {
+                agent: agent.clone(),
+                session: begun.session.clone(),
+                policy,
+                turn: view,
+                held: self.held_calls.clone(),
+                store: self.store.clone(),
+                metrics: self.metrics.clone(),
+                closing: self.closing.clone(),
+            })
+        });
         let turn = OpenTurn::new(place, begun, incoming.received);
-        let errand = Errand { agent, chosen: index, ask };
+        let errand = Errand { agent, chosen: index, ask, gatekeeper };
         self.await_answer(errand, reply, turn).await
     }
 
@@ -205,51 +221,83 @@ impl Host {
     }
 
     /// Asks the agent's policy: where to, and with which skills.
-    async fn plan(&self, agent: &Agent, policy: &AgentPolicy, state: &Mutex<SessionState>, view: TurnView) -> Plan {
+    async fn plan(
+        &self,
+        agent: &Agent,
+        policy: &AgentPolicy,
+        state: &Mutex<SessionState>,
+        view: Arc<TurnView>,
+    ) -> Plan {
         let kind = view.kind;
         if policy.keeps_values()
             && let Err(error) = agent.values.load(&self.store, &agent.id).await
         {
             tracing::error!(agent = %agent.id, %error, "what the policy keeps cannot be read");
         }
-        let mut hooks = policy.turn(Arc::new(view) as Arc<dyn TurnSource>);
+        let mut hooks = policy.turn(view as Arc<dyn TurnSource>);
         let mut route = hooks.route().await;
-        self.count_failure(agent, "route", &route);
+        self.count_failure(agent, Hook::Route, &route);
         let library = self.skills.library(&agent.id);
         let generation = library.generation();
         let refused = matches!(route.value, RouteDecision::Refuse(_));
         let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && !library.is_empty();
         let mut note = note(&route);
-        let mut policy = (route.digest, route.source);
+        let mut decided_by = (route.digest, route.source);
         let mut injected = None;
         if selects {
-            let chosen = hooks.select(Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>).await;
-            self.count_failure(agent, "select", &chosen);
+            let catalog = Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>;
+            let chosen = hooks.select(catalog.clone()).await;
+            self.count_failure(agent, Hook::Select, &chosen);
             match &chosen.value {
                 Selection::Skills(names) => {
-                    injected = self.blocks.inject(&library, names, agent.config.skills.token_budget, state);
+                    injected = match Blocks::choose(&library, names, agent.config.skills.token_budget, state) {
+                        Choice::Nothing => None,
+                        Choice::AsBefore(injected) => Some(injected),
+                        Choice::New(skills) => {
+                            let mut rendering = Rendering::Usual;
+                            if policy.has(Hook::Render) {
+                                let names: Vec<String> = skills.iter().map(|skill| skill.name.to_string()).collect();
+                                let rendered = hooks.render(catalog, &names).await;
+                                self.count_failure(agent, Hook::Render, &rendered);
+                                rendering = rendered.value;
+                            }
+                            self.blocks.inject(skills, rendering, state)
+                        }
+                    };
                 }
                 Selection::Deny => route.value = RouteDecision::Refuse(DENIED.into()),
             }
-            policy = (chosen.digest, chosen.source);
+            decided_by = (chosen.digest, chosen.source);
             if route.failure.is_none() {
                 note = self::note(&chosen);
             }
         }
+        drop(hooks);
         agent.values.hand_over(&self.store, &agent.id).await;
         if let Some(injected) = &injected {
             let labels = AgentLabels { agent: agent.id.to_string() };
             self.metrics.skills_injected.get_or_create(&labels).inc_by(injected.skills.len() as u64);
         }
-        Plan { route: route.value, injected, generation, note, policy }
+        Plan { route: route.value, injected, generation, note, policy: decided_by }
     }
 
-    fn count_failure<T>(&self, agent: &Agent, hook: &'static str, decided: &Decided<T>) {
+    fn count_failure<T>(&self, agent: &Agent, hook: Hook, decided: &Decided<T>) {
         if let Some(failure) = &decided.failure {
+            let hook = hook.as_str();
             tracing::warn!(agent = %agent.id, hook, %failure, "the agent's policy failed");
             let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
             self.metrics.policy_failures.get_or_create(&labels).inc();
         }
+    }
+
+    /// The tool calls that wait for an operator's word.
+    pub fn held_calls(&self) -> Vec<HeldCall> {
+        self.held_calls.list()
+    }
+
+    /// Answers one of them. False when it does not wait any more.
+    pub fn answer_call(&self, id: u64, allow: bool) -> bool {
+        self.held_calls.answer(id, allow)
     }
 
     /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
@@ -257,9 +305,7 @@ impl Host {
         let identity = Identity::settle(owners, claims, &Default::default())?;
         let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
         let agent = self.agent_for(owners, &identity)?;
-        self.sessions.forget(&agent.id, &session);
-        let ended = self.recorder.end_session(agent.id.clone(), session).await;
-        ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
+        self.end_session_of(&agent.id, &session).await
     }
 
     /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the

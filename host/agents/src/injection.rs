@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::Digest;
 use moka::sync::Cache;
+use policy::Rendering;
 use protocol::Block;
 use skills::{Library, Skill, render_block};
 
@@ -14,22 +15,26 @@ const MAX_BLOCKS: u64 = 1024;
 /// is rendered and escaped once however many sessions use it.
 pub(crate) struct Blocks(Cache<Arc<[Digest]>, Arc<Block>>);
 
+/// What a selection comes to.
+pub(crate) enum Choice {
+    /// No skill.
+    Nothing,
+    /// What the session's turn before had.
+    AsBefore(Injected),
+    /// These.
+    New(Vec<Arc<Skill>>),
+}
+
 impl Blocks {
     pub(crate) fn new() -> Self {
         Blocks(Cache::new(MAX_BLOCKS))
     }
 
-    /// The block for these names, in order, as far as `budget` (estimated tokens) reaches. None when there is nothing to inject.
+    /// These skills, in order, as far as `budget` (estimated tokens) reaches.
     ///
     /// A choice of the same skills in another order keeps the session's block as it was: the provider's prompt cache is
     /// worth more than the order.
-    pub(crate) fn inject(
-        &self,
-        library: &Library,
-        names: &[String],
-        budget: u32,
-        session: &Mutex<SessionState>,
-    ) -> Option<Injected> {
+    pub(crate) fn choose(library: &Library, names: &[String], budget: u32, session: &Mutex<SessionState>) -> Choice {
         let mut left = budget;
         let chosen: Vec<Arc<Skill>> = names
             .iter()
@@ -43,17 +48,31 @@ impl Blocks {
             .collect();
         if chosen.is_empty() {
             lock(session).injected = None;
-            return None;
+            return Choice::Nothing;
         }
-        let mut state = lock(session);
-        if let Some(before) = state.injected.as_ref().filter(|b| same_set(&b.skills, &chosen)) {
-            return Some(before.clone());
+        match lock(session).injected.as_ref().filter(|before| same_set(&before.skills, &chosen)) {
+            Some(before) => Choice::AsBefore(before.clone()),
+            None => Choice::New(chosen),
         }
-        let key: Arc<[Digest]> = chosen.iter().map(|s| s.digest).collect();
-        let block = self.0.get_with(key, || Arc::new(Block::new(&render_block(&chosen))));
-        let injected = Injected { skills: chosen.into(), block };
-        state.injected = Some(injected.clone());
-        Some(injected)
+    }
+
+    /// The block of a new choice, laid out as the policy wants it. None when there is nothing to inject.
+    pub(crate) fn inject(
+        &self,
+        skills: Vec<Arc<Skill>>,
+        rendering: Rendering,
+        session: &Mutex<SessionState>,
+    ) -> Option<Injected> {
+        let block = match rendering {
+            Rendering::Usual => {
+                let key: Arc<[Digest]> = skills.iter().map(|s| s.digest).collect();
+                Some(self.0.get_with(key, || Arc::new(Block::new(&render_block(&skills)))))
+            }
+            Rendering::Text(text) => (!text.is_empty()).then(|| Arc::new(Block::new(&text))),
+        };
+        let injected = block.map(|block| Injected { skills: skills.into(), block });
+        lock(session).injected.clone_from(&injected);
+        injected
     }
 }
 

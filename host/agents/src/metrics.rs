@@ -13,11 +13,13 @@ pub struct Metrics {
     pub(crate) turns: Family<TurnLabels, Counter>,
     pub(crate) overhead: Histogram,
     pub(crate) policy_failures: Family<FailureLabels, Counter>,
+    pub(crate) tool_calls: Family<ToolCallLabels, Counter>,
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
     pub(crate) samples: Family<SampleLabels, Counter>,
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
     pub(crate) sessions_ended: Family<EndLabels, Counter>,
     pub(crate) records_dropped: Counter,
+    pub(crate) records_lost: Counter,
     pub(crate) reloads: Family<ReloadLabels, Counter>,
     pub(crate) in_flight: Gauge,
     pub(crate) upstream_attempts: Family<AttemptLabels, Counter>,
@@ -29,6 +31,12 @@ pub(crate) struct TurnLabels {
     pub(crate) agent: String,
     pub(crate) kind: &'static str,
     pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ToolCallLabels {
+    pub(crate) agent: String,
+    pub(crate) verdict: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -89,11 +97,13 @@ impl Metrics {
             turns: Family::default(),
             overhead: Histogram::new(seconds),
             policy_failures: Family::default(),
+            tool_calls: Family::default(),
             skills_injected: Family::default(),
             samples: Family::default(),
             samples_failed: Family::default(),
             sessions_ended: Family::default(),
             records_dropped: Counter::default(),
+            records_lost: Counter::default(),
             reloads: Family::default(),
             in_flight: Gauge::default(),
             upstream_attempts: Family::default(),
@@ -111,6 +121,7 @@ impl Metrics {
             "Hooks that the built-in had to decide because the agent's module failed",
             m.policy_failures,
         );
+        registry.register("metaclaw_tool_calls", "Tool calls that a policy was asked about", m.tool_calls);
         registry.register("metaclaw_skills_injected", "Skills put into prompts", m.skills_injected);
         registry.register(
             "metaclaw_samples",
@@ -122,6 +133,11 @@ impl Metrics {
             "metaclaw_records_dropped",
             "Turns that the store did not take because an earlier write had failed",
             m.records_dropped,
+        );
+        registry.register(
+            "metaclaw_records_lost",
+            "Turns that the store had taken when a write failed, and did not keep",
+            m.records_lost,
         );
         registry.register("metaclaw_sessions_ended", "Sessions that ended, by why", m.sessions_ended);
         registry.register("metaclaw_reloads", "Reloads, by what came of them", m.reloads);

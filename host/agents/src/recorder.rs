@@ -253,13 +253,16 @@ impl Worker {
             policy: begun.policy.0,
             skill_generation: begun.skill_generation,
             weight: 1.0,
+            reward: None,
             tokens,
         };
         let view = SampleView {
             request: begun.request,
             agent: begun.agent.clone(),
             session: begun.session,
+            received: begun.started,
             model: begun.model,
+            answer: answer.json,
             answer_text: answer.text,
             finish_reason: answer.finish_reason,
             usage: usage.unwrap_or_default(),

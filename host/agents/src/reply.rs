@@ -186,6 +186,12 @@ impl ReplyBody {
         }
     }
 
+    /// A stream whose connection is seen to end after its last event.
+    fn is_stream_of_upstream(&self) -> bool {
+        use BackendBody::{Events, Gated, Lifted};
+        matches!(self.source, Source::Begun(Events(_) | Lifted(_) | Gated(_)))
+    }
+
     fn is_done(&self) -> bool {
         matches!(&self.source, Source::Begun(body) if body.is_done())
     }
@@ -243,9 +249,7 @@ impl Body for ReplyBody {
                 Poll::Ready(Some(Ok(data))) => {
                     this.keep(&data);
                     // A body of announced length is not asked again once its bytes are out.
-                    if this.is_done()
-                        && !matches!(this.source, Source::Begun(BackendBody::Events(_) | BackendBody::Lifted(_)))
-                    {
+                    if this.is_done() && !this.is_stream_of_upstream() {
                         this.hand_over(this.outcome());
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{AgentId, Sample, Verdict};
-use policy::SampleSource;
+use domain::{AgentId, Hook, Sample, Verdict};
+use policy::{Decided, SampleSource};
 use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -102,7 +102,14 @@ impl Ends {
         // The judge is free again before the sample is durable, which takes as long as a disk takes.
         let decided = match judges.acquire().await {
             Ok(_judge) => {
-                let decided = policy.filter(Arc::new(view) as Arc<dyn SampleSource>).await;
+                let view = Arc::new(view) as Arc<dyn SampleSource>;
+                let decided = policy.filter(view.clone()).await;
+                self.count_failure(&agent, &sample, Hook::Filter, &decided);
+                if matches!(decided.value, Verdict::Keep { .. }) && policy.has(Hook::Reward) {
+                    let rewarded = policy.reward(view).await;
+                    self.count_failure(&agent, &sample, Hook::Reward, &rewarded);
+                    sample.reward = rewarded.value;
+                }
                 agent.values.hand_over(&self.store, &agent.id).await;
                 decided
             }
@@ -112,11 +119,6 @@ impl Ends {
             }
         };
         let name = agent.id.to_string();
-        if let Some(failure) = &decided.failure {
-            tracing::warn!(agent = %agent.id, turn = %sample.turn, %failure, "the sample filter failed");
-            let labels = FailureLabels { agent: name.clone(), hook: "filter", class: failure.class.as_str() };
-            self.metrics.policy_failures.get_or_create(&labels).inc();
-        }
         sample.policy = decided.digest;
         let verdict = match &decided.value {
             Verdict::Keep { weight } => {
@@ -132,6 +134,15 @@ impl Ends {
                 tracing::error!(agent = %agent.id, %turn, %error, "a sample could not be made durable");
                 self.failed(&agent.id);
             }
+        }
+    }
+
+    fn count_failure<T>(&self, agent: &Agent, sample: &Sample, hook: Hook, decided: &Decided<T>) {
+        if let Some(failure) = &decided.failure {
+            let hook = hook.as_str();
+            tracing::warn!(agent = %agent.id, turn = %sample.turn, hook, %failure, "the agent's policy failed to judge a turn");
+            let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
+            self.metrics.policy_failures.get_or_create(&labels).inc();
         }
     }
 

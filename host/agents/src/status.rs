@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering::Relaxed;
+
 use domain::{SampleState, TurnId, TurnOutcome};
 use serde::Serialize;
 use store::{Health, StoreError};
@@ -26,6 +28,9 @@ pub struct SampleStatus {
     pub state: &'static str,
     /// The policy's reason for dropping it.
     pub reason: Option<String>,
+    /// How good the policy found the turn, from -1 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<f32>,
 }
 
 impl Host {
@@ -38,7 +43,11 @@ impl Host {
             agent: turn.record.agent.to_string(),
             session: turn.record.session.to_string(),
             outcome: outcome_name(turn.record.outcome),
-            sample: sample.map(|s| SampleStatus { state: state_name(s.state), reason: s.reason }),
+            sample: sample.map(|s| SampleStatus {
+                state: state_name(s.state),
+                reason: s.reason,
+                reward: s.sample.reward,
+            }),
         }))
     }
 
@@ -56,6 +65,11 @@ impl Host {
         models.sort();
         models.dedup();
         models
+    }
+
+    /// Brings the metrics up to date with what the store counts by itself; for whoever is about to read them.
+    pub fn count_losses(&self) {
+        self.metrics.records_lost.inner().store(self.store.lost_turns(), Relaxed);
     }
 
     /// Why the host cannot do all of its work, for `/readyz`; empty when it can.
@@ -91,24 +105,26 @@ fn state_name(state: SampleState) -> &'static str {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
+    use std::path::Path;
     use std::sync::Arc;
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
-    use domain::AgentId;
+    use bytes::Bytes;
+    use domain::{AgentId, ByteSize, DecisionSource, Digest, TurnKind, TurnRecord};
     use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions};
+    use prometheus_client::registry::Registry;
+    use store::StoreOptions;
+    use uuid::Uuid;
 
     use super::*;
     use crate::{AgentParts, Configured, HostParts, Metrics};
 
-    /// As when the thread that interrupts guests has died.
-    #[tokio::test]
-    async fn a_host_whose_policies_cannot_run_says_so() {
-        let home = tempfile::tempdir().unwrap();
-        let paths = config::Paths::resolve(Some(home.path().to_owned()), None).unwrap();
+    /// A host that serves nobody, with a store of these options.
+    async fn host(home: &Path, engine: &Arc<Engine>, registry: &mut Registry, options: StoreOptions) -> Host {
+        let paths = config::Paths::resolve(Some(home.to_owned()), None).unwrap();
         let config = config::load_text("", &paths, config::LoadOptions::default()).unwrap().config;
-        let engine = Arc::new(Engine::new(EngineOptions::default()).unwrap());
-        let policy = Ok(Arc::new(AgentPolicy::new(&engine, AgentPolicyParts::default())));
-        let host = Host::new(HostParts {
+        let policy = Ok(Arc::new(AgentPolicy::new(engine, AgentPolicyParts::default())));
+        Host::new(HostParts {
             configured: Configured {
                 default: AgentParts { id: AgentId::Default, config: config.agent(&AgentId::Default), policy },
                 named: Vec::new(),
@@ -118,15 +134,68 @@ mod tests {
                 keep_alive: Duration::from_secs(15),
             },
             engine: engine.clone(),
-            skills: skills::SkillTree::open(&home.path().join("skills"), skills::TreeOptions::default()).unwrap(),
-            skills_dir: home.path().join("skills"),
-            lora_dir: home.path().join("lora"),
-            store: store::Store::open(&home.path().join("state"), store::StoreOptions::default()).await.unwrap(),
-            metrics: Metrics::new(&mut prometheus_client::registry::Registry::default()),
-        });
+            skills: skills::SkillTree::open(&home.join("skills"), skills::TreeOptions::default()).unwrap(),
+            skills_dir: home.join("skills"),
+            lora_dir: home.join("lora"),
+            store: store::Store::open(&home.join("state"), options).await.unwrap(),
+            metrics: Metrics::new(registry),
+        })
+    }
+
+    /// A turn with a request of this many bytes.
+    fn turn(length: usize) -> TurnRecord {
+        TurnRecord {
+            id: TurnId(Uuid::now_v7()),
+            agent: AgentId::Default,
+            session: "s".parse().unwrap(),
+            session_key: None,
+            kind: TurnKind::Main,
+            started: SystemTime::now(),
+            duration: Duration::ZERO,
+            first_byte: None,
+            upstream: String::new(),
+            model: String::new(),
+            request: vec![b'x'; length].into(),
+            answer: Bytes::new(),
+            skills: Vec::new(),
+            policy: (Digest::of(b""), DecisionSource::Builtin),
+            usage: None,
+            outcome: TurnOutcome::Complete,
+        }
+    }
+
+    /// As when the thread that interrupts guests has died.
+    #[tokio::test]
+    async fn a_host_whose_policies_cannot_run_says_so() {
+        let home = tempfile::tempdir().unwrap();
+        let engine = Arc::new(Engine::new(EngineOptions::default()).unwrap());
+        let host = host(home.path(), &engine, &mut Registry::default(), StoreOptions::default()).await;
         assert_eq!(host.problems(), Vec::<String>::new());
         engine.shutdown();
         assert_eq!(host.problems(), ["no policy can run any more, restart the host"]);
+        host.close().await;
+    }
+
+    /// As when the disk is full.
+    #[tokio::test]
+    async fn turns_that_a_failed_write_loses_are_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let engine = Arc::new(Engine::new(EngineOptions::default()).unwrap());
+        let mut registry = Registry::default();
+        let options = StoreOptions { database_limit: Some(ByteSize(512 << 10)), ..StoreOptions::default() };
+        let host = host(home.path(), &engine, &mut registry, options).await;
+        let lost = || {
+            host.count_losses();
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            let line = text.lines().find_map(|line| line.strip_prefix("metaclaw_records_lost_total ")).unwrap();
+            line.parse::<u64>().unwrap()
+        };
+        assert_eq!(lost(), 0);
+        host.store.record_turn(turn(1 << 20)).await.unwrap();
+        assert!(host.store.flush().await.is_err(), "there is no room for it");
+        assert_eq!((lost(), lost()), (1, 1), "however often it is asked for");
+        engine.shutdown();
         host.close().await;
     }
 }

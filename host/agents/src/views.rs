@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use domain::{AgentId, Mode, SessionId, TurnKind, Usage};
+use bytes::Bytes;
+use domain::{AgentId, Mode, SessionId, ToolCall, TurnKind, Usage};
 use policy::{CatalogSource, FileSource, KvSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource};
 use protocol::ChatRequest;
 use skills::{Library, Skill};
@@ -16,6 +18,7 @@ pub(crate) struct TurnView {
     pub(crate) session: SessionId,
     pub(crate) index: u32,
     pub(crate) kind: TurnKind,
+    pub(crate) received: SystemTime,
 }
 
 pub(crate) struct CatalogView(pub(crate) Arc<Library>);
@@ -24,7 +27,10 @@ pub(crate) struct SampleView {
     pub(crate) request: Arc<ChatRequest>,
     pub(crate) agent: Arc<Agent>,
     pub(crate) session: SessionId,
+    pub(crate) received: SystemTime,
     pub(crate) model: String,
+    /// The whole answer, as a `chat.completion` object.
+    pub(crate) answer: Bytes,
     pub(crate) answer_text: String,
     pub(crate) finish_reason: String,
     pub(crate) usage: Usage,
@@ -53,6 +59,10 @@ impl TurnSource for TurnView {
         self.agent.config.mode
     }
 
+    fn received_at(&self) -> SystemTime {
+        self.received
+    }
+
     fn requested_model(&self) -> Cow<'_, str> {
         self.request.model()
     }
@@ -70,8 +80,7 @@ impl TurnSource for TurnView {
     }
 
     fn message(&self, index: u32) -> Option<Message<'_>> {
-        let message = self.request.message(usize::try_from(index).ok()?)?;
-        Some(Message { role: message.role, text: message.text })
+        message(&self.request, index)
     }
 
     fn tool_names(&self) -> Vec<String> {
@@ -89,6 +98,11 @@ impl TurnSource for TurnView {
     fn kv(&self) -> Option<Arc<dyn KvSource>> {
         self.agent.values.get().map(|values| values as Arc<dyn KvSource>)
     }
+}
+
+fn message(request: &ChatRequest, index: u32) -> Option<Message<'_>> {
+    let message = request.message(usize::try_from(index).ok()?)?;
+    Some(Message { role: message.role, text: message.text })
 }
 
 impl CatalogSource for CatalogView {
@@ -133,6 +147,22 @@ impl SampleSource for SampleView {
 
     fn session(&self) -> &SessionId {
         &self.session
+    }
+
+    fn received_at(&self) -> SystemTime {
+        self.received
+    }
+
+    fn message_count(&self) -> u32 {
+        u32::try_from(self.request.message_count()).unwrap_or(u32::MAX)
+    }
+
+    fn message(&self, index: u32) -> Option<Message<'_>> {
+        message(&self.request, index)
+    }
+
+    fn tool_calls(&self) -> Vec<ToolCall> {
+        protocol::tool_calls(&self.answer)
     }
 
     fn model(&self) -> Cow<'_, str> {

@@ -61,6 +61,15 @@ pub struct AgentOverview {
     pub select: String,
     /// See `route`.
     pub filter: String,
+    /// Who lays out the chosen skills; none: the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub render: Option<String>,
+    /// Who decides on tool calls; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<String>,
+    /// Who rewards turns; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reward: Option<String>,
     /// What a call of its policy may use.
     pub limits: String,
     /// What its policy may do beside deciding, as `policy.grants` says; none: nothing.
@@ -99,6 +108,9 @@ impl Config {
             route: module_text(hooks.route.as_ref()),
             select: module_text(hooks.select.as_ref()),
             filter: module_text(hooks.filter.as_ref()),
+            render: hooks.render.as_ref().map(|module| module_text(Some(module))),
+            gate: hooks.gate.as_ref().map(|module| module_text(Some(module))),
+            reward: hooks.reward.as_ref().map(|module| module_text(Some(module))),
             limits: limits_text(&agent.policy.limits),
             grants: grants_text(&agent.policy.grants),
             instances: instances_text(&agent.policy.instances),
@@ -142,11 +154,13 @@ impl fmt::Display for AgentOverview {
             Some(folder) => write!(f, "\n    skills    {}", folder.display())?,
             None => f.write_str("\n    skills    none")?,
         }
-        if self.route == self.select && self.select == self.filter {
+        let always = [("route ", &self.route), ("select", &self.select), ("filter", &self.filter)];
+        let others = [("render", &self.render), ("gate  ", &self.gate), ("reward", &self.reward)];
+        let others = others.into_iter().filter_map(|(hook, who)| Some((hook, who.as_ref()?)));
+        if always.into_iter().chain(others.clone()).all(|(_, who)| *who == self.route) {
             write!(f, "\n    policy    {}", self.route)?;
         } else {
-            let (route, select, filter) = (&self.route, &self.select, &self.filter);
-            write!(f, "\n    route     {route}\n    select    {select}\n    filter    {filter}")?;
+            always.into_iter().chain(others).try_for_each(|(hook, who)| write!(f, "\n    {hook}    {who}"))?;
         }
         write!(f, "\n    limits    {}", self.limits)?;
         self.grants.iter().try_for_each(|grants| write!(f, "\n    grants    {grants}"))?;

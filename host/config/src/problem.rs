@@ -47,6 +47,17 @@ pub struct Problems {
     pub problems: Vec<Problem>,
 }
 
+/// What is wrong with a value, and what to do. Never any part of a secret.
+#[derive(Debug)]
+pub(crate) struct Complaint {
+    pub(crate) message: String,
+    pub(crate) remedy: String,
+}
+
+pub(crate) fn complaint(message: impl Into<String>, remedy: impl Into<String>) -> Complaint {
+    Complaint { message: message.into(), remedy: remedy.into() }
+}
+
 /// Collects problems while a configuration is read.
 #[derive(Debug, Default)]
 pub(crate) struct Report {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::{ByteSize, Digest, PublicKey};
 
+use crate::problem::{Complaint, complaint};
 use crate::secret::SecretRef;
 use crate::upstreams::BaseUrl;
 use crate::yaml::{Node, Value, quote};
@@ -59,21 +60,10 @@ pub(crate) enum Setting {
     Url(BaseUrl),
 }
 
-/// Why a value does not fit: what is wrong and what to do.
-#[derive(Debug)]
-pub(crate) struct Misfit {
-    pub(crate) message: String,
-    pub(crate) remedy: String,
-}
-
-fn misfit(message: impl Into<String>, remedy: impl Into<String>) -> Misfit {
-    Misfit { message: message.into(), remedy: remedy.into() }
-}
-
 impl Kind {
     /// The value of this kind that a node holds; `None` when the node says nothing (`key:`, or `key: ""` where an empty
     /// text cannot be meant).
-    pub(crate) fn read(self, node: &Node) -> Result<Option<Setting>, Misfit> {
+    pub(crate) fn read(self, node: &Node) -> Result<Option<Setting>, Complaint> {
         match &node.value {
             Value::Null => return Ok(None),
             Value::Text(text) if text.is_empty() && !matches!(self, Kind::Text) => return Ok(None),
@@ -104,22 +94,26 @@ impl Kind {
         match setting {
             Some(setting) => Ok(Some(setting)),
             None if matches!((self, &node.value), (Kind::List, Value::List(_))) => {
-                Err(misfit("an item of this list is not a text", "write it in quotes"))
+                Err(complaint("an item of this list is not a text", "write it in quotes"))
             }
-            None => Err(misfit(format!("{} is not {self}", node.describe()), self.remedy(node))),
+            None => Err(complaint(format!("{} is not {self}", node.describe()), self.remedy(node))),
         }
     }
 
-    fn read_secret(self, node: &Node) -> Result<Setting, Misfit> {
+    fn read_secret(self, node: &Node) -> Result<Setting, Complaint> {
         let Some(text) = text(node) else {
-            return Err(misfit("this is not a text (the value is not shown, it may be a secret)", self.remedy(node)));
+            return Err(complaint(
+                "this is not a text (the value is not shown, it may be a secret)",
+                self.remedy(node),
+            ));
         };
-        SecretRef::parse(text).map(Setting::Secret).map_err(|e| misfit(e.message, e.remedy))
+        SecretRef::parse(text).map(Setting::Secret)
     }
 
-    fn read_url(self, node: &Node) -> Result<Setting, Misfit> {
-        let text = text(node).ok_or_else(|| misfit(format!("{} is not {self}", node.describe()), self.remedy(node)))?;
-        text.parse().map(Setting::Url).map_err(|message: String| misfit(message, self.remedy(node)))
+    fn read_url(self, node: &Node) -> Result<Setting, Complaint> {
+        let text =
+            text(node).ok_or_else(|| complaint(format!("{} is not {self}", node.describe()), self.remedy(node)))?;
+        text.parse().map(Setting::Url).map_err(|message: String| complaint(message, self.remedy(node)))
     }
 
     /// How to write a value of this kind.

@@ -10,6 +10,8 @@ use crate::setting::{Setting, suggestion};
 use crate::yaml::{self, Node, Value, join};
 use domain::{AgentId, AgentName};
 
+/// What is said of a key that is MetaClaw's and does nothing in this build.
+pub const NOT_ACTED_ON: &str = "this key is accepted but not acted on yet";
 /// The `_default` agent's section, from which the others inherit.
 const DEFAULT_AGENT: &str = "_default";
 /// The section of public keys.
@@ -179,7 +181,7 @@ impl Settings {
             match (literal, idle) {
                 (false, true) => {}
                 (false, false) => {
-                    report.warning(path, place, "this key is accepted but not acted on yet", "remove it, or let it be");
+                    report.warning(path, place, NOT_ACTED_ON, "remove it, or let it be");
                 }
                 (true, _) if strict => {
                     report.error(path, place, "the secret stands here in plain text", "write env:NAME or file:PATH");

@@ -5,8 +5,10 @@
 
 mod digest;
 mod grants;
+mod hooks;
 mod ids;
 mod limits;
+mod network;
 mod sample;
 mod secret;
 mod signature;
@@ -15,12 +17,13 @@ mod turn;
 
 pub use digest::{Digest, InvalidDigest};
 pub use grants::{FileGrant, PolicyGrants};
+pub use hooks::{Hook, PerHook};
 pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId, TurnId};
 pub use limits::{
-    BreakerLimits, EjectionLimits, FailureRules, Fallback, PolicyLimits, RetryLimits, UpstreamLimits, UpstreamTimeouts,
-    WarmInstances,
+    BreakerLimits, EjectionLimits, Fallback, PolicyLimits, RetryLimits, UpstreamLimits, UpstreamTimeouts, WarmInstances,
 };
-pub use sample::{Sample, SampleState, TokenTrace, Verdict};
+pub use network::{AddressKind, InvalidReach, Reach};
+pub use sample::{Sample, SampleState, TokenTrace, ToolCall, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};
 pub use size::{ByteSize, InvalidByteSize};

@@ -19,30 +19,21 @@ pub struct PolicyLimits {
     pub concurrency: u32,
     /// How long a call waits for a free place before the built-in decides instead.
     pub queue: Duration,
+    /// How long a tool call that is held waits for an operator's word.
+    pub hold: Duration,
 }
 
 /// What happens when an agent's own module does not decide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fallback {
-    /// The built-in policy decides.
+    /// The built-in policy decides; where it has no such hook, the host does as if the agent had no module for it.
     Builtin,
     /// The version of the module that served before a reload decides; without one, the built-in.
     Previous,
-    /// The turn is refused, in an ordinary answer.
+    /// The turn, or the tool call, is refused in an ordinary answer.
     Deny,
-    /// No skills, or no sample.
+    /// No skills, no sample, or no reward.
     Drop,
-}
-
-/// The fallback of each hook. `route` is never `Drop`, `filter` never `Deny`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FailureRules {
-    /// When `route` fails.
-    pub route: Fallback,
-    /// When `select` fails.
-    pub select: Fallback,
-    /// When `filter` fails. What an agent's filter has not passed is not learned from, unless its operator says so.
-    pub filter: Fallback,
 }
 
 /// When a module that keeps failing is left alone for a while.
@@ -146,12 +137,6 @@ impl Default for WarmInstances {
     }
 }
 
-impl Default for FailureRules {
-    fn default() -> Self {
-        FailureRules { route: Fallback::Builtin, select: Fallback::Builtin, filter: Fallback::Drop }
-    }
-}
-
 impl Default for BreakerLimits {
     fn default() -> Self {
         BreakerLimits {
@@ -173,6 +158,7 @@ impl Default for PolicyLimits {
             memory: ByteSize(64 << 20),
             concurrency: 16,
             queue: Duration::from_millis(20),
+            hold: Duration::from_secs(60),
         }
     }
 }

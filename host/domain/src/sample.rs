@@ -28,6 +28,17 @@ pub struct TokenTrace {
     pub logprobs: Vec<f32>,
 }
 
+/// A tool that a model wants to have called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// The model's id of this call.
+    pub id: String,
+    /// The tool's name.
+    pub name: String,
+    /// The arguments, in JSON as the model wrote them.
+    pub arguments: String,
+}
+
 /// Training material from one turn. Its content (request and answer) is the turn's record.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -43,6 +54,8 @@ pub struct Sample {
     pub skill_generation: u64,
     /// The policy's weight.
     pub weight: f32,
+    /// How good the policy found the turn, from -1 to 1; none when it did not say.
+    pub reward: Option<f32>,
     /// Tokens, where the upstream gives them.
     pub tokens: Option<TokenTrace>,
 }

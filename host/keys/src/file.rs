@@ -9,6 +9,8 @@ use crate::{Keyring, KeysError, format};
 
 /// Ten thousand keys take a quarter of this.
 const MAX_FILE: u64 = 16 << 20;
+/// What is to take the file's place. The name is always the same, so that no crash leaves more than one behind.
+const BESIDE: &str = "keys.json.new";
 const PRIVATE_FILE: u32 = 0o600;
 const PRIVATE_FOLDER: u32 = 0o700;
 
@@ -84,25 +86,17 @@ impl KeyFile {
     }
 
     fn replace(&self, text: &[u8]) -> io::Result<()> {
-        let beside = self.file.with_extension("json.new");
         // What a crash left behind; nobody else writes here, for we hold the lock.
-        match fs::remove_file(&beside) {
+        match fs::remove_file(self.folder.join(BESIDE)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut out = OpenOptions::new().write(true).create_new(true).mode(PRIVATE_FILE).open(&beside)?;
-        let written = (|| {
-            out.set_permissions(Permissions::from_mode(PRIVATE_FILE))?;
-            out.write_all(text)?;
-            out.sync_all()?;
-            fs::rename(&beside, &self.file)?;
-            File::open(&self.folder)?.sync_all()
-        })();
-        if written.is_err() {
-            // The error that is reported is the first one.
-            let _ = fs::remove_file(&beside);
-        }
-        written
+        let mut beside = tempfile::Builder::new().prefix(BESIDE).rand_bytes(0).tempfile_in(&self.folder)?;
+        beside.as_file().set_permissions(Permissions::from_mode(PRIVATE_FILE))?;
+        beside.write_all(text)?;
+        beside.as_file().sync_all()?;
+        beside.persist(&self.file)?;
+        File::open(&self.folder)?.sync_all()
     }
 
     fn lock(&self) -> Result<File, KeysError> {

@@ -196,8 +196,7 @@ fn fixed(paths: &Paths) -> Vec<Shown> {
 fn watched(config: &Config) -> Vec<PathBuf> {
     let hooks = config.agents().map(|(_, agent)| &agent.policy.hooks);
     let mut files: Vec<PathBuf> = hooks
-        .flat_map(|h| [&h.route, &h.select, &h.filter])
-        .flatten()
+        .flat_map(|hooks| hooks.iter().filter_map(|(_, module)| module.as_ref()))
         .flat_map(|module| {
             let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(&module.path));
             [Some(module.path.clone()), signature]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,11 +38,12 @@ impl Running {
     /// Leaves the note; 0600, written whole or not at all.
     pub(crate) fn announce(&self, home: &Path) -> io::Result<()> {
         let file = Self::file(home);
-        let temporary = file.with_extension("tmp");
-        let mut out = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        out.write_all(&serde_json::to_vec(self)?)?;
-        out.sync_all()?;
-        fs::rename(temporary, file)
+        let folder = file.parent().unwrap_or(home);
+        let mut beside = tempfile::Builder::new().prefix(".running-").tempfile_in(folder)?;
+        beside.write_all(&serde_json::to_vec(self)?)?;
+        beside.as_file().sync_all()?;
+        beside.persist(file)?;
+        Ok(())
     }
 
     /// Takes the note away.

@@ -25,8 +25,9 @@ pub(crate) fn reloaded() {
     tell(&[NotifyState::Ready]);
 }
 
-/// It finishes what it has begun, and ends.
-pub(crate) fn stopping() {
+/// Waits for `stop`, and says that the host finishes what it has begun, and ends.
+pub(crate) async fn say_that_it_stops(stop: CancellationToken) {
+    stop.cancelled().await;
     tell(&[NotifyState::Stopping]);
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use agents::{AgentParts, Backend, Configured, Embedded};
 use anyhow::Context;
 use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, ServerConfig, UpstreamConfig, UpstreamKind};
-use domain::AgentId;
-use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules};
+use domain::{AgentId, PerHook};
+use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules, Module};
 use server::Bounds;
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
@@ -76,14 +76,19 @@ pub(crate) fn agent_policy(
     serving: Option<&Arc<AgentPolicy>>,
 ) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
-    let load = |module: &Option<ModuleRef>| module.as_ref().map(|m| modules::load(engine, m, settings)).transpose();
     engine.check_builtin_config(&settings.builtin_json)?;
-    let modules = HookModules {
-        route: load(&settings.hooks.route)?,
-        select: load(&settings.hooks.select)?,
-        filter: load(&settings.hooks.filter)?,
-        config: settings.config_json.as_str().into(),
-    };
+    // Most agents have one module for all hooks.
+    let mut loaded: Vec<(&ModuleRef, Arc<Module>)> = Vec::new();
+    let by_hook = PerHook::try_make(|hook| {
+        let Some(wanted) = &settings.hooks[hook] else { return Ok(None) };
+        if let Some((_, module)) = loaded.iter().find(|(reference, _)| *reference == wanted) {
+            return Ok(Some(module.clone()));
+        }
+        let module = modules::load(engine, wanted, settings)?;
+        loaded.push((wanted, module.clone()));
+        anyhow::Ok(Some(module))
+    })?;
+    let modules = HookModules { by_hook, config: settings.config_json.as_str().into() };
     let parts = policy_parts(settings, modules, settings.builtin_json.as_str().into());
     Ok(match serving {
         Some(serving) => renewed(engine, serving, parts),
@@ -99,10 +104,8 @@ pub(crate) fn serving_on(
     serving: &Arc<AgentPolicy>,
 ) -> anyhow::Result<Arc<AgentPolicy>> {
     let (wanted, present) = (&config.policy.hooks, serving.modules());
-    for (wanted, present) in
-        [(&wanted.route, &present.route), (&wanted.select, &present.select), (&wanted.filter, &present.filter)]
-    {
-        if let (Some(ModuleRef { signed_by, .. }), Some(module)) = (wanted, present) {
+    for (hook, wanted) in wanted.iter() {
+        if let (Some(ModuleRef { signed_by, .. }), Some(module)) = (wanted, present.of(hook)) {
             let digest = module.digest().short();
             anyhow::ensure!(
                 signed_by.is_empty() || module.is_signed_by(signed_by),
@@ -147,8 +150,9 @@ pub(crate) fn backends(config: &Config, present: &Backends) -> anyhow::Result<Ba
     config.upstreams.iter().map(one).collect()
 }
 
-/// Huge pages suit a model's weights; a proxy's scattered small allocations would only hold four times the memory.
-fn spare_huge_pages(config: &Config) {
+/// Huge pages suit a model's weights; a proxy's scattered small allocations would only hold four times the memory. To be settled
+/// before much is allocated.
+pub(crate) fn spare_huge_pages(config: &Config) {
     let has_model = config.upstreams.values().any(|u| matches!(u.kind, UpstreamKind::Embedded { .. }));
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(!has_model) {
         tracing::debug!(%error, "huge pages stay as they are");
@@ -158,10 +162,11 @@ fn spare_huge_pages(config: &Config) {
 /// What answers for an upstream; a model is loaded here.
 pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
     match &upstream.kind {
-        UpstreamKind::Http { base, api_key, auth, key_header, provider } => {
+        UpstreamKind::Http { base, reach, api_key, auth, key_header, provider } => {
             let settings = Settings {
                 name: &upstream.name,
                 base: base.as_str(),
+                reach: *reach,
                 api_key: api_key.as_ref(),
                 key_header,
                 forward: *auth == Auth::Forward,

@@ -97,26 +97,22 @@ pub(crate) fn write(file: &Path, bytes: &[u8], mode: u32, owner: Option<(u32, u3
     let folder = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     // A name of its own, so that what a crash left behind is overwritten by the next run.
-    let beside = folder.join(format!(".{name}.metaclaw-new"));
-    remove_file(&beside)?;
-    let mut out = OpenOptions::new().write(true).create_new(true).mode(PRIVATE).open(&beside).map_err(io)?;
-    let written = (|| {
-        out.write_all(bytes)?;
-        let about = out.metadata()?;
+    let beside = format!(".{name}.metaclaw-new");
+    remove_file(&folder.join(&beside))?;
+    let write = || {
+        let mut beside = tempfile::Builder::new().prefix(&beside).rand_bytes(0).tempfile_in(folder)?;
+        beside.write_all(bytes)?;
+        let about = beside.as_file().metadata()?;
         if let Some((user, group)) = owner.filter(|owner| *owner != (about.uid(), about.gid())) {
             let (user, group) = (rustix::fs::Uid::from_raw(user), rustix::fs::Gid::from_raw(group));
-            rustix::fs::fchown(&out, Some(user), Some(group))?;
+            rustix::fs::fchown(beside.as_file(), Some(user), Some(group))?;
         }
-        out.set_permissions(fs::Permissions::from_mode(mode))?;
-        out.sync_all()?;
-        fs::rename(&beside, file)?;
+        beside.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+        beside.as_file().sync_all()?;
+        beside.persist(file)?;
         File::open(folder)?.sync_all()
-    })();
-    if written.is_err() {
-        // The error that is reported is the first one.
-        let _ = fs::remove_file(&beside);
-    }
-    written.map_err(io)
+    };
+    write().map_err(io)
 }
 
 /// A folder that is its owner's alone, and those above it.

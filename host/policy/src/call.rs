@@ -1,17 +1,16 @@
-//! One hook, asked of one instance.
+//! An instance, and what it may use while it is asked.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{AgentId, Fallback, PolicyGrants, Verdict};
+use domain::{AgentId, PolicyGrants};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::component::{Instance, Resource};
+use wasmtime::component::Instance;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 
-use crate::bindings::metaclaw::policy::types;
-use crate::decision::{DENIED, Failure, FailureClass, RouteDecision, Selection};
+use crate::decision::{Failure, FailureClass, Used};
 use crate::engine::Machine;
+use crate::hooks::Hook;
 use crate::lane::Pace;
 use crate::module::Module;
 use crate::places::Places;
@@ -24,14 +23,6 @@ use crate::wasi::{self, Wasi};
 const HOSTCALL_BYTES: usize = 1 << 20;
 /// Resource handles, the guest's own included, that may exist at once.
 const MAX_HANDLES: usize = 128;
-/// The longest refusal, in bytes.
-const MAX_REFUSAL: usize = 4096;
-/// The most skills that a selection may name.
-const MAX_SKILLS: usize = 64;
-/// The heaviest sample.
-const MAX_WEIGHT: f32 = 10.0;
-/// The longest reason for dropping a sample, in bytes.
-const MAX_REASON: usize = 1 << 10;
 
 /// What one call may use.
 #[derive(Clone, Copy)]
@@ -46,9 +37,9 @@ pub(crate) struct CallLimits {
 /// An instance, for the hooks of one turn. Once a call has failed it must not be used again.
 pub(crate) struct Live {
     // The store goes first, then the places it took.
-    store: Store<State>,
-    instance: Instance,
-    module: Arc<Module>,
+    pub(crate) store: Store<State>,
+    pub(crate) instance: Instance,
+    pub(crate) module: Arc<Module>,
     /// Whether what the start left of its limits is for the first call.
     armed: bool,
     /// How many hooks it has been asked.
@@ -60,19 +51,6 @@ pub(crate) struct Live {
     /// From its first turn's end on, if it is one of those that stay.
     warm_place: Option<OwnedSemaphorePermit>,
 }
-
-/// A hook: how a module is asked, and how its answer is checked.
-pub(crate) trait Hook {
-    type Decision;
-    /// What holds when nobody has decided, or when the failure rule says [`Fallback::Deny`].
-    fn without(rule: Fallback) -> Self::Decision;
-    /// Asks and checks. The limits are armed already.
-    fn ask(live: &mut Live) -> impl Future<Output = Result<Self::Decision, Failure>> + Send;
-}
-
-pub(crate) struct Route;
-pub(crate) struct Select;
-pub(crate) struct Filter;
 
 /// A store whose limits are not armed yet.
 pub(crate) fn new_store(
@@ -100,6 +78,10 @@ pub(crate) fn new_store(
     store.limiter(|state| &mut state.memory);
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     store.set_max_component_handles(MAX_HANDLES);
+    if machine.metered {
+        // Nothing is limited by it, so there is always enough. It fails only where fuel is not counted.
+        let _ = store.set_fuel(u64::MAX);
+    }
     store.epoch_deadline_callback(|mut store| store.data_mut().cpu.slice_ended());
     store
 }
@@ -143,14 +125,19 @@ impl Live {
     }
 
     /// Asks one hook. The first has what the start has left, every further one has limits of its own.
-    pub(crate) async fn ask<H: Hook>(&mut self, machine: &Machine, cpu: Duration) -> Result<H::Decision, Failure> {
+    pub(crate) async fn ask<H: Hook>(
+        &mut self,
+        hook: &H,
+        machine: &Machine,
+        cpu: Duration,
+    ) -> Result<H::Decision, Failure> {
         let _running = run(machine)?;
         self.calls = self.calls.saturating_add(1);
         if !std::mem::take(&mut self.armed) {
             self.store.data().cpu.wait_if_slow().await;
             arm(&mut self.store, cpu);
         }
-        let decision = H::ask(self).await.and_then(|decision| self.keep(decision));
+        let decision = hook.ask(self).await.and_then(|decision| self.keep(decision));
         let state = self.store.data();
         state.cpu.ended();
         if state.log.cut > 0 && state.grants.log.is_some() {
@@ -226,85 +213,14 @@ impl Live {
         self.store.data_mut().catalog = Some(catalog);
     }
 
-    fn failed(&self, error: &wasmtime::Error) -> Failure {
+    /// What it has used so far.
+    pub(crate) fn used(&self) -> Used {
+        let fuel = self.store.get_fuel().ok().map(|left| u64::MAX - left);
+        Used { fuel, memory: self.store.data().memory.footprint().bytes() }
+    }
+
+    pub(crate) fn failed(&self, error: &wasmtime::Error) -> Failure {
         classify(error, self.store.data(), FailureClass::BadOutput)
-    }
-}
-
-impl Hook for Route {
-    type Decision = RouteDecision;
-
-    fn without(rule: Fallback) -> RouteDecision {
-        if rule == Fallback::Deny { RouteDecision::Refuse(DENIED.into()) } else { RouteDecision::To(0) }
-    }
-
-    async fn ask(live: &mut Live) -> Result<RouteDecision, Failure> {
-        let guest = lookup(live.module.routing.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
-        let answer = guest.call_route(&mut live.store, Resource::new_borrow(0)).await;
-        match answer.map_err(|e| live.failed(&e))?.map_err(|p| problem(&p))? {
-            types::Decision::To(route) => {
-                let Subject::Turn(turn) = &live.store.data().subject else { return Err(bad("there is no turn")) };
-                let types::Target { upstream, model } = route.target;
-                let chosen = turn.targets().iter().position(|t| *t.upstream == *upstream && *t.model == *model);
-                chosen.map(RouteDecision::To).ok_or_else(|| {
-                    bad(&format!("it chose upstream {upstream:?} and model {model:?}, which the turn does not offer"))
-                })
-            }
-            types::Decision::Refuse(refusal) if refusal.message.is_empty() => Err(bad("its refusal says nothing")),
-            types::Decision::Refuse(refusal) if refusal.message.len() > MAX_REFUSAL => {
-                Err(bad(&format!("its refusal has {} bytes, at most {MAX_REFUSAL} may be", refusal.message.len())))
-            }
-            types::Decision::Refuse(refusal) => Ok(RouteDecision::Refuse(refusal.message)),
-        }
-    }
-}
-
-impl Hook for Select {
-    type Decision = Selection;
-
-    fn without(rule: Fallback) -> Selection {
-        if rule == Fallback::Deny { Selection::Deny } else { Selection::Skills(Vec::new()) }
-    }
-
-    async fn ask(live: &mut Live) -> Result<Selection, Failure> {
-        let guest = lookup(live.module.selection.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
-        let (turn, catalog) = (Resource::new_borrow(0), Resource::new_borrow(0));
-        let answer = guest.call_select(&mut live.store, turn, catalog).await;
-        let names = answer.map_err(|e| live.failed(&e))?.map_err(|p| problem(&p))?;
-        if names.len() > MAX_SKILLS {
-            return Err(bad(&format!("it selected {} skills, at most {MAX_SKILLS} may be", names.len())));
-        }
-        let Some(catalog) = &live.store.data().catalog else { return Err(bad("there is no catalog")) };
-        for (at, name) in names.iter().enumerate() {
-            if names[..at].contains(name) {
-                return Err(bad(&format!("it selected the skill {name:?} twice")));
-            }
-            if !catalog.contains(name) {
-                return Err(bad(&format!("it selected the skill {name:?}, which the catalog does not have")));
-            }
-        }
-        Ok(Selection::Skills(names))
-    }
-}
-
-impl Hook for Filter {
-    type Decision = Verdict;
-
-    fn without(_rule: Fallback) -> Verdict {
-        Verdict::Drop { reason: "no policy could judge the sample".into() }
-    }
-
-    async fn ask(live: &mut Live) -> Result<Verdict, Failure> {
-        let guest = lookup(live.module.filter.as_ref(), |hook| hook.load(&mut live.store, &live.instance))?;
-        let answer = guest.call_filter(&mut live.store, Resource::new_borrow(0)).await;
-        match answer.map_err(|e| live.failed(&e))?.map_err(|p| problem(&p))? {
-            // Written so that NaN is refused as well.
-            types::Verdict::Keep(weight) if weight > 0.0 && weight <= MAX_WEIGHT => Ok(Verdict::Keep { weight }),
-            types::Verdict::Keep(weight) => {
-                Err(bad(&format!("it gave the weight {weight}, which is not greater than 0 and at most {MAX_WEIGHT}")))
-            }
-            types::Verdict::Drop(reason) => Ok(Verdict::Drop { reason: crate::text::printable(&reason, MAX_REASON) }),
-        }
     }
 }
 
@@ -339,18 +255,4 @@ fn arm(store: &mut Store<State>, cpu: Duration) {
 
 fn run(machine: &Machine) -> Result<Running, Failure> {
     machine.ticker.run().ok_or_else(|| Failure::new(FailureClass::Link, &Stopped::Closing.to_string()))
-}
-
-/// The functions of a hook that the module has, or it would not have been asked.
-fn lookup<I, G>(hook: Option<&I>, load: impl FnOnce(&I) -> wasmtime::Result<G>) -> Result<G, Failure> {
-    let hook = hook.ok_or_else(|| Failure::new(FailureClass::Link, "the module does not have this hook"))?;
-    load(hook).map_err(|e| Failure::new(FailureClass::Link, &format!("{e:#}")))
-}
-
-fn bad(message: &str) -> Failure {
-    Failure::new(FailureClass::BadOutput, message)
-}
-
-fn problem(problem: &types::Problem) -> Failure {
-    Failure::new(FailureClass::PolicyError, &format!("{}: {}", problem.code, problem.message))
 }

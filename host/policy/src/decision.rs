@@ -13,6 +13,17 @@ pub struct Decided<T> {
     pub digest: Digest,
     /// Why the agent's own module did not decide, when it should have.
     pub failure: Option<Failure>,
+    /// What the one that decided has used, with the hooks before that its instance answered.
+    pub used: Used,
+}
+
+/// What an instance has used since it was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Instructions, as wasmtime counts them; none unless the engine is [metered](crate::EngineOptions::metered).
+    pub fuel: Option<u64>,
+    /// Bytes of memory.
+    pub memory: u64,
 }
 
 /// Where a turn goes.
@@ -31,6 +42,26 @@ pub enum Selection {
     Skills(Vec<String>),
     /// Nothing: the module failed, and the operator wants the turn refused then.
     Deny,
+}
+
+/// How the chosen skills are laid out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rendering {
+    /// As the host does it.
+    Usual,
+    /// This text, at most 256 KiB; the empty one puts nothing into the prompt.
+    Text(String),
+}
+
+/// Whether the client gets a tool call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// It does.
+    Allow,
+    /// It does not, and reads these words instead, 1 to 4,096 bytes.
+    Deny(String),
+    /// An operator decides; for this reason, 1 to 4,096 bytes.
+    Hold(String),
 }
 
 impl Selection {

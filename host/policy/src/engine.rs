@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
-use crate::bindings::Policy;
+use crate::bindings::{Policy, v0};
 use crate::compile::{Compile, Memories, Recipe, config, runnable};
 use crate::error::{EngineError, LoadError};
 use crate::inspect::inspect;
@@ -42,11 +42,13 @@ pub struct EngineOptions {
     /// Who compiles modules. Without one this process does, where nothing can stop a compilation: enough for modules that
     /// one has written oneself. The built-in policy is always compiled here.
     pub compiler: Option<Arc<dyn Compile>>,
+    /// Whether instructions are counted, for tools that measure a policy. Guests are slower then, and the same everywhere.
+    pub metered: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        EngineOptions { concurrency: 256, warm: 64, compiler: None }
+        EngineOptions { concurrency: 256, warm: 64, compiler: None, metered: false }
     }
 }
 
@@ -61,6 +63,8 @@ pub struct Engine {
 /// What guests run on. Every store keeps it alive.
 pub(crate) struct Machine {
     pub(crate) wasm: wasmtime::Engine,
+    /// Whether stores count fuel.
+    pub(crate) metered: bool,
     recipe: Recipe,
     compiler: Option<Arc<dyn Compile>>,
     /// Held while this process compiles. That takes much memory, so there is one module at a time.
@@ -165,24 +169,31 @@ impl Machine {
     fn new(options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let setup = |e: wasmtime::Error| EngineError::Setup(format!("{e:#}"));
         let (concurrency, warm) = (options.concurrency.clamp(1, 1000), options.warm.min(1000));
-        let (wasm, memories) = match wasmtime::Engine::new(&pooled(concurrency + warm + TRIALS)) {
+        let (wasm, memories) = match wasmtime::Engine::new(
+            pooled(concurrency + warm + TRIALS).consume_fuel(options.metered),
+        ) {
             Ok(wasm) => (wasm, Memories::Spacious),
             Err(error) => {
                 tracing::info!(%error, "no address space for a pool of policy instances; allocating them one by one");
-                (wasmtime::Engine::new(&unpooled()).map_err(setup)?, Memories::Narrow)
+                let mut config = unpooled();
+                let wasm = wasmtime::Engine::new(config.consume_fuel(options.metered)).map_err(setup)?;
+                (wasm, Memories::Narrow)
             }
         };
         let mut linker = Linker::new(&wasm);
         Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state).map_err(setup)?;
+        v0::Policy::add_to_linker::<_, HasSelf<_>>(&mut linker, |state: &mut State| state).map_err(setup)?;
         let mut wasi_linker = linker.clone();
         crate::wasi::add_to_linker(&mut wasi_linker).map_err(setup)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Machine {
             ticker: Ticker::start(wasm.clone()).map_err(EngineError::Thread)?,
             recipe: Recipe::of(&wasm, memories),
-            compiler: options.compiler,
+            // A compiler in another process knows nothing of fuel.
+            compiler: options.compiler.filter(|_| !options.metered),
             compiling: Mutex::default(),
             wasm,
+            metered: options.metered,
             linker,
             wasi_linker,
             places: Arc::new(Semaphore::new(concurrency as usize)),

@@ -1,10 +1,15 @@
 //! The functions that guests import. They only pass on what the [sources](crate::source) say, within bounds.
 
+use std::time::SystemTime;
+
+use domain::ToolCall;
 use wasmtime::component::Resource;
 
 use crate::bindings::metaclaw::policy::{catalog, log, sample, settings, turn, types};
 use crate::bindings::{CatalogHandle, SampleHandle, TurnHandle};
-use crate::source::{CatalogSource, MAX_HITS, MAX_LIST, MAX_TEXT, SampleSource, Scored, SkillSummary, TurnSource};
+use crate::source::{
+    CatalogSource, MAX_HITS, MAX_LIST, MAX_TEXT, Message, SampleSource, Scored, SkillSummary, TurnSource,
+};
 use crate::state::{State, Subject};
 use crate::text::{first_bytes, printable};
 
@@ -92,6 +97,10 @@ impl turn::HostTurn for State {
         })
     }
 
+    fn received_at(&mut self, _: Resource<TurnHandle>) -> Result<u64> {
+        Ok(millis(self.turn()?.received_at()))
+    }
+
     fn requested_model(&mut self, _: Resource<TurnHandle>) -> Result<String> {
         Ok(self.turn()?.requested_model().into_owned())
     }
@@ -108,10 +117,8 @@ impl turn::HostTurn for State {
         Ok(self.turn()?.message_count())
     }
 
-    fn message(&mut self, _: Resource<TurnHandle>, index: u32) -> Result<Option<turn::Message>> {
-        let message = self.turn()?.message(index);
-        Ok(message
-            .map(|m| turn::Message { role: m.role.into_owned(), text: first_bytes(&m.text, MAX_TEXT).to_owned() }))
+    fn message(&mut self, _: Resource<TurnHandle>, index: u32) -> Result<Option<types::Message>> {
+        Ok(self.turn()?.message(index).map(message))
     }
 
     fn tool_names(&mut self, _: Resource<TurnHandle>) -> Result<Vec<String>> {
@@ -161,6 +168,19 @@ impl catalog::HostCatalog for State {
     }
 }
 
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn message(message: Message<'_>) -> types::Message {
+    types::Message { role: message.role.into_owned(), text: first_bytes(&message.text, MAX_TEXT).to_owned() }
+}
+
+fn tool_call(call: ToolCall) -> types::ToolCall {
+    types::ToolCall { id: call.id, name: call.name, arguments: first_bytes(&call.arguments, MAX_TEXT).to_owned() }
+}
+
 fn summary(skill: &SkillSummary) -> types::SkillSummary {
     types::SkillSummary {
         name: (*skill.name).to_owned(),
@@ -187,12 +207,28 @@ impl sample::HostSample for State {
         Ok(self.sample()?.session().as_str().to_owned())
     }
 
+    fn received_at(&mut self, _: Resource<SampleHandle>) -> Result<u64> {
+        Ok(millis(self.sample()?.received_at()))
+    }
+
     fn model(&mut self, _: Resource<SampleHandle>) -> Result<String> {
         Ok(self.sample()?.model().into_owned())
     }
 
     fn user_text(&mut self, _: Resource<SampleHandle>) -> Result<String> {
         Ok(first_bytes(&self.sample()?.user_text(), MAX_TEXT).to_owned())
+    }
+
+    fn message_count(&mut self, _: Resource<SampleHandle>) -> Result<u32> {
+        Ok(self.sample()?.message_count())
+    }
+
+    fn message(&mut self, _: Resource<SampleHandle>, index: u32) -> Result<Option<types::Message>> {
+        Ok(self.sample()?.message(index).map(message))
+    }
+
+    fn tool_calls(&mut self, _: Resource<SampleHandle>) -> Result<Vec<types::ToolCall>> {
+        Ok(self.sample()?.tool_calls().into_iter().map(tool_call).collect())
     }
 
     fn answer_text(&mut self, _: Resource<SampleHandle>) -> Result<String> {

@@ -15,8 +15,8 @@ const MAX_FUNCTION: usize = 512 << 10;
 /// The package whose interfaces guests may import, and which of them.
 const PACKAGE: &str = "metaclaw:policy/";
 const IMPORTS: [&str; 8] = ["types", "settings", "turn", "catalog", "sample", "log", "files", "kv"];
-/// The line of versions that this host speaks.
-const VERSION: &str = "0.1.";
+/// The lines of versions that this host speaks.
+const VERSIONS: [&str; 2] = ["0.1.", "1."];
 
 /// What the module's imports ask for. Refuses what is not a component, imports what no policy gets, was built for another version, or would take too long
 /// to compile.
@@ -69,7 +69,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Asks, LoadError> {
 fn check_import(name: &str) -> Result<&str, LoadError> {
     if let Some(rest) = name.strip_prefix(PACKAGE) {
         let (interface, version) = rest.split_once('@').unwrap_or((rest, ""));
-        if !version.starts_with(VERSION) {
+        if !is_spoken(version) {
             return Err(LoadError::Version(shown(name)));
         }
         if IMPORTS.contains(&interface) {
@@ -89,9 +89,13 @@ fn check_import(name: &str) -> Result<&str, LoadError> {
     Err(LoadError::Import { name: shown(name), hint })
 }
 
+fn is_spoken(version: &str) -> bool {
+    VERSIONS.iter().any(|line| version.starts_with(line))
+}
+
 fn check_export(name: &str) -> Result<(), LoadError> {
     match name.strip_prefix(PACKAGE).map(|rest| rest.split_once('@').unwrap_or((rest, ""))) {
-        Some((_, version)) if !version.starts_with(VERSION) => Err(LoadError::Version(shown(name))),
+        Some((_, version)) if !is_spoken(version) => Err(LoadError::Version(shown(name))),
         // Other exports are the module's own business: nobody calls them.
         _ => Ok(()),
     }

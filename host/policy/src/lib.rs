@@ -1,4 +1,5 @@
-//! Runs policies: WebAssembly components that route an agent's turns, select its skills and filter its samples.
+//! Runs policies: WebAssembly components that route an agent's turns, select its skills and lay them out, gate tool calls, and judge
+//! finished turns.
 //!
 //! An [`Engine`] makes [`Module`]s of components, which a [killable child](ChildCompiler) compiles for it; an [`AgentPolicy`] says which modules decide for an agent, and
 //! within which limits. Every call has an answer: when the agent's module fails, the built-in policy decides instead,
@@ -18,12 +19,15 @@ mod decision;
 mod engine;
 mod error;
 mod grants;
+mod hooks;
 mod host;
 mod inspect;
 mod lane;
 mod module;
+mod older;
 mod parts;
 mod places;
+mod question;
 mod source;
 mod state;
 mod storage;
@@ -34,11 +38,11 @@ mod wasi;
 
 pub use agent::{AgentPolicy, TurnCall};
 pub use compile::{Cache, CacheLimits, ChildCompiler, Code, Compile, CompileLimits, Recipe, run_compiler};
-pub use decision::{DENIED, Decided, Failure, FailureClass, RouteDecision, Selection};
+pub use decision::{DENIED, Decided, Failure, FailureClass, Permission, Rendering, RouteDecision, Selection, Used};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, LoadError};
 pub use grants::Asks;
-pub use module::{Description, Hooks, Module};
+pub use module::{Description, Module};
 pub use parts::{AgentPolicyParts, HookModules};
 pub use source::{
     CatalogSource, FileEntry, FileRoot, FileSource, KvChanges, KvSource, MAX_HITS, MAX_LIST, MAX_READ, MAX_TEXT,

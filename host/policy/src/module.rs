@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use domain::{Digest, PolicyGrants, PublicKey, TrustRoot};
+use domain::{Digest, PerHook, PolicyGrants, PublicKey, TrustRoot};
 use wasmtime::component::{Instance, InstancePre};
 
-use crate::bindings::exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
+use crate::bindings::exports::metaclaw::policy::{
+    lifecycle, reward, routing, sample_filter, skill_rendering, skill_selection, tool_gate,
+};
+use crate::bindings::v0::exports::metaclaw::policy as v0;
 use crate::call::{CallLimits, classify, new_store};
 use crate::decision::{Failure, FailureClass};
 use crate::engine::{Machine, NO_SETTINGS};
@@ -22,8 +25,8 @@ const PROBE_LIMITS: CallLimits = CallLimits {
     memory: 256 << 20,
     grants: PolicyGrants { skills: None, lora: false, kv: None, log: None, wasi: false, wasi_fs: false },
 };
-/// The version of the contract that this host speaks; modules of an earlier 0.1 fit as well.
-const VERSION: &str = "0.1.1";
+/// The versions of the contract that this host speaks, the present line first; modules of an earlier one of the same line fit as well.
+const VERSIONS: [&str; 2] = ["1.0.0", "0.1.1"];
 /// The most of each text that a module says of itself, in bytes.
 const MAX_DESCRIPTION: usize = 1 << 10;
 /// The most problems with a configuration that are reported.
@@ -34,10 +37,7 @@ pub struct Module {
     digest: Digest,
     description: Description,
     pub(crate) pre: InstancePre<State>,
-    pub(crate) routing: Option<routing::GuestIndices>,
-    pub(crate) selection: Option<skill_selection::GuestIndices>,
-    pub(crate) filter: Option<sample_filter::GuestIndices>,
-    lifecycle: lifecycle::GuestIndices,
+    pub(crate) exports: Exports,
     asks: Asks,
     signers: Mutex<Vec<PublicKey>>,
 }
@@ -53,15 +53,23 @@ pub struct Description {
     pub summary: String,
 }
 
-/// Which hooks a module has; the built-in policy covers the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hooks {
-    /// `routing`.
-    pub route: bool,
-    /// `skill-selection`.
-    pub select: bool,
-    /// `sample-filter`.
-    pub filter: bool,
+/// Where an instance has what its module exports.
+pub(crate) struct Exports {
+    lifecycle: Line<lifecycle::GuestIndices, v0::lifecycle::GuestIndices>,
+    pub(crate) routing: Option<Line<routing::GuestIndices, v0::routing::GuestIndices>>,
+    pub(crate) selection: Option<Line<skill_selection::GuestIndices, v0::skill_selection::GuestIndices>>,
+    pub(crate) rendering: Option<skill_rendering::GuestIndices>,
+    pub(crate) gate: Option<tool_gate::GuestIndices>,
+    pub(crate) filter: Option<Line<sample_filter::GuestIndices, v0::sample_filter::GuestIndices>>,
+    pub(crate) reward: Option<reward::GuestIndices>,
+}
+
+/// The line of the contract that a module is built for.
+pub(crate) enum Line<N, O> {
+    /// 1.x
+    V1(N),
+    /// 0.1
+    V0(O),
 }
 
 impl Module {
@@ -73,38 +81,25 @@ impl Module {
         pre: InstancePre<State>,
         asks: Asks,
     ) -> Result<Self, LoadError> {
-        let exports = |name: &str| {
-            let name = format!("metaclaw:policy/{name}@{VERSION}");
-            pre.component().get_export_index(None, &name).is_some()
-        };
-        let shape = |e: wasmtime::Error| LoadError::shape(&e);
-        if !exports("lifecycle") {
-            return Err(LoadError::NoLifecycle);
-        }
-        let lifecycle = lifecycle::GuestIndices::new(&pre).map_err(shape)?;
-        let routing = exports("routing").then(|| routing::GuestIndices::new(&pre)).transpose().map_err(shape)?;
-        let selection =
-            exports("skill-selection").then(|| skill_selection::GuestIndices::new(&pre)).transpose().map_err(shape)?;
-        let filter =
-            exports("sample-filter").then(|| sample_filter::GuestIndices::new(&pre)).transpose().map_err(shape)?;
+        let exports = Exports::of(&pre)?;
         let (description, signers) = (Description::default(), Mutex::default());
-        let mut module = Module { digest, description, pre, routing, selection, filter, lifecycle, asks, signers };
-        let hooks = module.hooks();
-        if !(hooks.route || hooks.select || hooks.filter) {
+        let mut module = Module { digest, description, pre, exports, asks, signers };
+        if !module.hooks().iter().any(|(_, has)| *has) {
             return Err(LoadError::NoHook);
         }
         let (description, words) = module.probe(machine, NO_SETTINGS, async |store, instance| {
-            if let Some(hook) = &module.routing {
-                hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            }
-            if let Some(hook) = &module.selection {
-                hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            }
-            if let Some(hook) = &module.filter {
-                hook.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            }
-            let guest = module.lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            let said = guest.call_describe(&mut *store).await.map_err(ProbeError::Failed)?;
+            module.exports.check_shapes(store, instance).map_err(ProbeError::Shape)?;
+            let said = match &module.exports.lifecycle {
+                Line::V1(lifecycle) => {
+                    let guest = lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
+                    guest.call_describe(&mut *store).await
+                }
+                Line::V0(lifecycle) => {
+                    let guest = lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
+                    guest.call_describe(&mut *store).await
+                }
+            };
+            let said = said.map_err(ProbeError::Failed)?;
             let words = said.attrs.iter().filter(|(key, _)| key == grants::ATTRIBUTE).map(|(_, words)| words.as_str());
             let words = words.collect::<Vec<_>>().join(" ");
             let [name, version, summary] =
@@ -152,15 +147,40 @@ impl Module {
     }
 
     /// Which hooks it has.
-    pub fn hooks(&self) -> Hooks {
-        Hooks { route: self.routing.is_some(), select: self.selection.is_some(), filter: self.filter.is_some() }
+    pub fn hooks(&self) -> PerHook<bool> {
+        let exports = &self.exports;
+        PerHook {
+            route: exports.routing.is_some(),
+            select: exports.selection.is_some(),
+            render: exports.rendering.is_some(),
+            gate: exports.gate.is_some(),
+            filter: exports.filter.is_some(),
+            reward: exports.reward.is_some(),
+        }
+    }
+
+    /// The line of the contract that it is built for: `1` or `0.1`.
+    pub fn contract(&self) -> &'static str {
+        match self.exports.lifecycle {
+            Line::V1(_) => "1",
+            Line::V0(_) => "0.1",
+        }
     }
 
     /// Asks the module whether it accepts these settings.
     pub(crate) fn check_config(&self, machine: &Arc<Machine>, json: &str) -> Result<(), LoadError> {
         let problems = self.probe(machine, json, async |store, instance| {
-            let guest = self.lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
-            guest.call_validate_config(&mut *store, json).await.map_err(ProbeError::Failed)
+            let problems = match &self.exports.lifecycle {
+                Line::V1(lifecycle) => {
+                    let guest = lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
+                    guest.call_validate_config(&mut *store, json).await
+                }
+                Line::V0(lifecycle) => {
+                    let guest = lifecycle.load(&mut *store, instance).map_err(ProbeError::Shape)?;
+                    guest.call_validate_config(&mut *store, json).await
+                }
+            };
+            problems.map_err(ProbeError::Failed)
         })?;
         if problems.is_empty() {
             return Ok(());
@@ -198,6 +218,76 @@ impl Module {
             Poll::Ready(done) => done,
             Poll::Pending => Err(LoadError::Probe(Failure::new(FailureClass::Wall, "it waits for something"))),
         }
+    }
+}
+
+impl<N, O> Line<N, O> {
+    fn v1(&self) -> Option<&N> {
+        if let Line::V1(new) = self { Some(new) } else { None }
+    }
+
+    fn v0(&self) -> Option<&O> {
+        if let Line::V0(old) = self { Some(old) } else { None }
+    }
+}
+
+impl Exports {
+    /// Finds what a module exports: its lifecycle, and the hooks of the same line of the contract.
+    fn of(pre: &InstancePre<State>) -> Result<Self, LoadError> {
+        let exports = |version: &str, name: &str| {
+            pre.component().get_export_index(None, format!("metaclaw:policy/{name}@{version}")).is_some()
+        };
+        let shape = |e: wasmtime::Error| LoadError::shape(&e);
+        /// The interface of this name, if the module has it.
+        macro_rules! find {
+            ($has:ident, $name:literal, $hook:ident) => {
+                $has($name).then(|| $hook::GuestIndices::new(pre)).transpose().map_err(shape)
+            };
+            ($has:ident, $name:literal, v0::$hook:ident) => {
+                $has($name).then(|| v0::$hook::GuestIndices::new(pre)).transpose().map_err(shape)
+            };
+        }
+        let [new, old] = VERSIONS;
+        let has = |name: &str| exports(new, name);
+        if let Some(lifecycle) = find!(has, "lifecycle", lifecycle)? {
+            return Ok(Exports {
+                lifecycle: Line::V1(lifecycle),
+                routing: find!(has, "routing", routing)?.map(Line::V1),
+                selection: find!(has, "skill-selection", skill_selection)?.map(Line::V1),
+                rendering: find!(has, "skill-rendering", skill_rendering)?,
+                gate: find!(has, "tool-gate", tool_gate)?,
+                filter: find!(has, "sample-filter", sample_filter)?.map(Line::V1),
+                reward: find!(has, "reward", reward)?,
+            });
+        }
+        let has = |name: &str| exports(old, name);
+        Ok(Exports {
+            lifecycle: Line::V0(find!(has, "lifecycle", v0::lifecycle)?.ok_or(LoadError::NoLifecycle)?),
+            routing: find!(has, "routing", v0::routing)?.map(Line::V0),
+            selection: find!(has, "skill-selection", v0::skill_selection)?.map(Line::V0),
+            rendering: None,
+            gate: None,
+            filter: find!(has, "sample-filter", v0::sample_filter)?.map(Line::V0),
+            reward: None,
+        })
+    }
+
+    /// Compares the shapes of all hooks with ours.
+    fn check_shapes(&self, store: &mut wasmtime::Store<State>, instance: &Instance) -> wasmtime::Result<()> {
+        // The functions themselves are not wanted, only that they can be had.
+        macro_rules! check {
+            ($($found:expr),*) => {
+                $(if let Some(hook) = $found {
+                    let _ = hook.load(&mut *store, instance)?;
+                })*
+            };
+        }
+        let Exports { routing, selection, rendering, gate, filter, reward, .. } = self;
+        check!(routing.as_ref().and_then(Line::v1), routing.as_ref().and_then(Line::v0));
+        check!(selection.as_ref().and_then(Line::v1), selection.as_ref().and_then(Line::v0));
+        check!(filter.as_ref().and_then(Line::v1), filter.as_ref().and_then(Line::v0));
+        check!(rendering, gate, reward);
+        Ok(())
     }
 }
 

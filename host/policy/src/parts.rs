@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use domain::{BreakerLimits, FailureRules, PolicyGrants, PolicyLimits, WarmInstances};
+use domain::{BreakerLimits, Fallback, Hook, PerHook, PolicyGrants, PolicyLimits, WarmInstances};
 
 use crate::engine::NO_SETTINGS;
 use crate::module::Module;
@@ -8,12 +8,8 @@ use crate::module::Module;
 /// An agent's modules, and the settings with which they were loaded.
 #[derive(Clone, Debug)]
 pub struct HookModules {
-    /// The module for `route`. With none, or one that has no such hook, the built-in decides.
-    pub route: Option<Arc<Module>>,
-    /// The module for `select`, likewise.
-    pub select: Option<Arc<Module>>,
-    /// The module for `filter`, likewise.
-    pub filter: Option<Arc<Module>>,
+    /// The module of each hook. With none, or one that has no such hook, the built-in decides.
+    pub by_hook: PerHook<Option<Arc<Module>>>,
     /// The settings of all these modules, a JSON object.
     pub config: Arc<str>,
 }
@@ -28,7 +24,7 @@ pub struct AgentPolicyParts {
     /// The settings of the built-in policy, where it decides for this agent: a JSON object that it has accepted.
     pub builtin_config: Arc<str>,
     /// What happens when a module fails.
-    pub on_failure: FailureRules,
+    pub on_failure: PerHook<Fallback>,
     /// When a module that keeps failing is left alone.
     pub breaker: BreakerLimits,
     /// What a call may use.
@@ -42,32 +38,35 @@ pub struct AgentPolicyParts {
 impl Default for HookModules {
     /// No modules: the built-in decides everything.
     fn default() -> Self {
-        HookModules { route: None, select: None, filter: None, config: NO_SETTINGS.into() }
+        HookModules { by_hook: PerHook::default(), config: NO_SETTINGS.into() }
     }
 }
 
 impl HookModules {
     /// One module for every hook that it has.
     pub fn all(module: &Arc<Module>, config: impl Into<Arc<str>>) -> Self {
-        let module = Some(module.clone());
-        HookModules { route: module.clone(), select: module.clone(), filter: module, config: config.into() }
+        HookModules { by_hook: PerHook::make(|_| Some(module.clone())), config: config.into() }
     }
 
     pub(crate) fn is_same_as(&self, other: &HookModules) -> bool {
-        let digests = |modules: &HookModules| {
-            [&modules.route, &modules.select, &modules.filter].map(|module| module.as_ref().map(|m| m.digest()))
-        };
+        let digests = |modules: &HookModules| Hook::ALL.map(|hook| modules.of(hook).map(|module| module.digest()));
         digests(self) == digests(other) && self.config == other.config
     }
 
     /// Without the modules that do not have the hook they stand for.
     pub(crate) fn existing(self) -> Self {
-        HookModules {
-            route: self.route.filter(|m| m.hooks().route),
-            select: self.select.filter(|m| m.hooks().select),
-            filter: self.filter.filter(|m| m.hooks().filter),
-            config: self.config,
-        }
+        let of = |hook| self.of(hook).filter(|module| module.hooks()[hook]).cloned();
+        HookModules { by_hook: PerHook::make(of), config: self.config }
+    }
+
+    /// The module of this hook.
+    pub fn of(&self, hook: Hook) -> Option<&Arc<Module>> {
+        self.by_hook[hook].as_ref()
+    }
+
+    /// Every module, once for each hook that it has.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Module>> {
+        Hook::ALL.into_iter().filter_map(|hook| self.of(hook))
     }
 }
 
@@ -78,7 +77,7 @@ impl Default for AgentPolicyParts {
             modules: HookModules::default(),
             previous: None,
             builtin_config: NO_SETTINGS.into(),
-            on_failure: FailureRules::default(),
+            on_failure: PerHook::make(Hook::usual_fallback),
             breaker: BreakerLimits::default(),
             limits: PolicyLimits::default(),
             grants: PolicyGrants::default(),

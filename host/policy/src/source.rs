@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use domain::{AgentId, Mode, SessionId, SkillScope, TurnKind};
+use domain::{AgentId, Mode, SessionId, SkillScope, ToolCall, TurnKind};
 
 /// A place where an agent's turn may be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub trait TurnSource: Send + Sync {
     fn kind(&self) -> TurnKind;
     /// What the turn is used for.
     fn mode(&self) -> Mode;
+    /// When the host had the whole request.
+    fn received_at(&self) -> SystemTime;
     /// The model that the client asked for; may be empty.
     fn requested_model(&self) -> Cow<'_, str>;
     /// The text of the last user message. A policy sees at most its first [`MAX_TEXT`] bytes.
@@ -200,10 +203,18 @@ pub trait SampleSource: Send + Sync {
     fn agent(&self) -> &AgentId;
     /// In which conversation.
     fn session(&self) -> &SessionId;
+    /// When the host had the whole request.
+    fn received_at(&self) -> SystemTime;
     /// The model that answered.
     fn model(&self) -> Cow<'_, str>;
     /// The user's last words. A policy sees at most the first [`MAX_TEXT`] bytes.
     fn user_text(&self) -> Cow<'_, str>;
+    /// How many messages the request has.
+    fn message_count(&self) -> u32;
+    /// A message of the request, as [`TurnSource::message`].
+    fn message(&self, index: u32) -> Option<Message<'_>>;
+    /// The tools that the answer calls.
+    fn tool_calls(&self) -> Vec<ToolCall>;
     /// The assistant's words. A policy sees at most the first [`MAX_TEXT`] bytes.
     fn answer_text(&self) -> Cow<'_, str>;
     /// As the upstream said it: `stop`, `length`, `tool_calls`, …

@@ -106,6 +106,13 @@ pub(crate) enum Stopped {
     Closing,
 }
 
+impl Footprint {
+    /// Of all memories together.
+    pub(crate) fn bytes(self) -> u64 {
+        self.bytes as u64
+    }
+}
+
 impl Subject {
     /// Whose turn or sample it is.
     pub(crate) fn agent(&self) -> Option<&AgentId> {

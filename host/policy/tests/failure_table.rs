@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use domain::{BreakerLimits, DecisionSource, FailureRules, Fallback, PolicyLimits, Verdict};
+use domain::{BreakerLimits, DecisionSource, Fallback, PerHook, PolicyLimits, Verdict};
 use policy::FailureClass::{self, BadOutput, Breaker, Cpu, Link, Memory, PolicyError, Queue, Stack, Trap, Wall};
 use policy::{
     AgentPolicy, AgentPolicyParts, DENIED, Decided, Engine, EngineOptions, HookModules, Module, RouteDecision,
@@ -63,7 +63,7 @@ impl Case {
             _ => patient(),
         };
         let own = AgentPolicyParts {
-            on_failure: FailureRules { route: rule, select: rule, filter: rule },
+            on_failure: PerHook::make(|_| rule),
             // The version before the reload does nothing bad.
             previous: Some(HookModules::all(module, "{}")),
             breaker: BreakerLimits { failures: u32::from(class == Breaker), ..BreakerLimits::default() },

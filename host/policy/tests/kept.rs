@@ -19,6 +19,9 @@ const KEPT: [(&str, &str, &str); 2] = [
     ),
 ];
 
+/// The version that is not frozen yet.
+const DRAFT: &str = "1.0.0";
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -30,6 +33,7 @@ fn every_version_is_kept_and_none_has_changed() {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|version| version != DRAFT)
         .collect();
     versions.sort();
     assert_eq!(versions, KEPT.map(|(version, ..)| version));

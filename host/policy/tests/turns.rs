@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{DecisionSource, PolicyLimits, Verdict};
+use domain::{DecisionSource, PerHook, PolicyLimits, Verdict};
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, FailureClass, HookModules, Module, RouteDecision};
 use support::{ENGINE, agent, assistant, catalog, misbehaving, patient, plain, sample, turn};
 use tokio::task::JoinSet;
@@ -69,8 +69,11 @@ async fn the_builtin_covers_the_hooks_that_a_module_lacks() {
 async fn hooks_may_come_from_different_modules() {
     let parts = AgentPolicyParts {
         modules: HookModules {
-            route: Some(module()),
-            select: Some(ENGINE.load(assistant(), None, "{}").unwrap()),
+            by_hook: PerHook {
+                route: Some(module()),
+                select: Some(ENGINE.load(assistant(), None, "{}").unwrap()),
+                ..PerHook::default()
+            },
             ..HookModules::default()
         },
         limits: patient(),
@@ -172,5 +175,6 @@ async fn the_pool_ends_in_a_place_that_is_waited_for() {
     let second = policy.turn(turn("model-b", "words")).route().await;
     assert_eq!((second.value, second.failure.unwrap().class), (RouteDecision::To(0), FailureClass::Queue));
     assert!(first.select(catalog(SKILLS)).await.failure.is_none());
+    drop(first);
     assert_eq!(policy.turn(turn("model-b", "words")).route().await.value, RouteDecision::To(1));
 }

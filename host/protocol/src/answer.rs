@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use domain::Usage;
+use domain::{ToolCall, Usage};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -68,6 +68,41 @@ struct ChunkChoice<'a> {
     finish_reason: Option<String>,
 }
 
+/// What calls of tools are read from.
+#[derive(Deserialize)]
+struct Calling<'a> {
+    #[serde(borrow, default)]
+    choices: Vec<CallingChoice<'a>>,
+}
+
+#[derive(Deserialize)]
+struct CallingChoice<'a> {
+    #[serde(borrow, default)]
+    message: Option<CallingMessage<'a>>,
+}
+
+#[derive(Deserialize)]
+struct CallingMessage<'a> {
+    #[serde(borrow, default)]
+    tool_calls: Option<Vec<Call<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct Call<'a> {
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    function: Option<Function<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Function<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    arguments: Cow<'a, str>,
+}
+
 /// The delta that nearly every chunk has.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +120,21 @@ struct Choice {
 
 /// More choices or tool calls than this in one answer are not put together.
 const MAX_INDEX: u64 = 128;
+
+/// The tools that a `chat.completion` object calls, in its first choice. Calls that are no functions are left out.
+pub fn tool_calls(completion: &[u8]) -> Vec<ToolCall> {
+    let read: Option<Calling<'_>> = serde_json::from_slice(completion).ok();
+    let message = read.and_then(|read| read.choices.into_iter().next()?.message);
+    let calls = message.and_then(|message| message.tool_calls).unwrap_or_default();
+    calls
+        .into_iter()
+        .filter_map(|call| {
+            let function = call.function?;
+            let (id, name) = (call.id.into_owned(), function.name.into_owned());
+            Some(ToolCall { id, name, arguments: function.arguments.into_owned() })
+        })
+        .collect()
+}
 
 impl Answer {
     /// Reads a `chat.completion` body. None when it is not one.
@@ -227,6 +277,8 @@ mod tests {
         ]);
         let answer = Answer::from_stream(&raw).unwrap();
         assert_eq!((answer.text.as_str(), answer.finish_reason.as_str()), ("Hello", "tool_calls"));
+        let call = ToolCall { id: "t".into(), name: "read".into(), arguments: r#"{"a":1}"#.into() };
+        assert_eq!(tool_calls(&answer.json), [call]);
         assert_eq!(answer.usage, Some(Usage { prompt: 7, completion: 3 }));
         let got: Value = serde_json::from_slice(&answer.json).unwrap();
         assert_eq!(

@@ -1,7 +1,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter, memmem};
 
-use crate::verdict::{self, Flaw, Piece};
+use crate::verdict::{self, BOM, Flaw, Piece};
 
 /// Lets the events of an upstream's stream through, whole and well-formed or not at all, so that whoever listens can always
 /// be told how it went on: at any moment, what has passed is a run of complete events.
@@ -52,7 +52,6 @@ enum Fate {
 
 /// The longest event.
 const MAX_EVENT: usize = 1 << 20;
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 const CONTENT: &[u8] = br#""content":""#;
 const DONE: &[u8] = b"data: [DONE]\n\n";
 

@@ -5,6 +5,7 @@
 //! formats and `cache_control` reach the upstream as they were written.
 
 mod answer;
+mod calls;
 mod completion;
 mod convert;
 mod gate;
@@ -18,7 +19,8 @@ mod splice;
 mod value;
 mod verdict;
 
-pub use answer::Answer;
+pub use answer::{Answer, tool_calls};
+pub use calls::{StreamCalls, WholeCalls};
 pub use completion::{CompletionHead, ErrorBody, ErrorDetail, ModelList};
 pub use convert::stream_of;
 pub use gate::{EventGate, Passed};
@@ -27,4 +29,4 @@ pub use message::{Message, Role};
 pub use quirks::{Lifts, Quirks, Refused};
 pub use request::{ChatRequest, Claims, RequestError};
 pub use splice::{Block, Splice, Spliced};
-pub use verdict::{Flaw, checked};
+pub use verdict::{BOM, Flaw, checked};

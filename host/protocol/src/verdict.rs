@@ -88,7 +88,8 @@ struct ChunkChoice<'a> {
 
 /// Errors longer than this are not kept.
 const MAX_ERROR: usize = 64 << 10;
-const BOM: &[u8] = b"\xEF\xBB\xBF";
+/// A byte order mark, which some put before JSON and event streams though neither has a use for it.
+pub const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// A `chat.completion` as it may be passed on: the body, without a byte order mark.
 pub fn checked(body: &Bytes) -> Result<Bytes, Flaw> {

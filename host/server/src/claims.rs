@@ -3,6 +3,7 @@ use axum::http::HeaderMap;
 use protocol::Claims;
 
 use crate::error::HttpError;
+use crate::once::{Twice, once};
 
 /// What the headers say of the sender. A header counts only when it stands once: two of them, and readers could differ on who
 /// speaks. OpenClaw's `clawrouter` provider has its own names for two of them, which count where ours is absent and must agree
@@ -33,15 +34,9 @@ fn either(headers: &HeaderMap, name: &'static str, alias: &'static str) -> Resul
 }
 
 fn one(headers: &HeaderMap, name: &'static str) -> Result<Option<String>, HttpError> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Ok(None),
-        (Some(value), None) => match str::from_utf8(value.as_bytes()) {
-            Ok(text) => Ok(Some(text.to_owned())),
-            Err(_) => Err(HttpError::Header(name)),
-        },
-        (Some(_), Some(_)) => Err(HttpError::Header(name)),
-    }
+    let refused = || HttpError::Header(name);
+    let value = once(headers, name).map_err(|Twice| refused())?;
+    value.map(|value| str::from_utf8(value.as_bytes()).map(str::to_owned).map_err(|_| refused())).transpose()
 }
 
 #[cfg(test)]

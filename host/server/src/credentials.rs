@@ -1,5 +1,7 @@
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HeaderName};
+use axum::http::{HeaderMap, HeaderValue};
+
+use crate::once::{Twice, once};
 
 /// The host's own key header. It wins over the others, so that a client can send its provider's credential in `Authorization`
 /// beside it. This and the next never go to an upstream.
@@ -34,17 +36,12 @@ pub(crate) fn shown(headers: &HeaderMap) -> Result<&[u8], NoKey> {
 }
 
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a [u8]>, NoKey> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(_), Some(_)) => Err(NoKey::Several),
-        (value, _) => Ok(value.map(|value| value.as_bytes())),
-    }
+    let value = once(headers, name).map_err(|Twice| NoKey::Several)?;
+    Ok(value.map(HeaderValue::as_bytes))
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[test]

@@ -1,9 +1,9 @@
 use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, HeaderName};
 use upstream::Credential;
 
-use crate::credentials::{API_KEY, METACLAW_KEY};
+use crate::credentials::METACLAW_KEY;
 use crate::error::HttpError;
+use crate::once::{Twice, once};
 
 /// What the client itself logs in with at its provider. `open`: this host wants no key, so that no header holds one; otherwise the
 /// client's login counts only beside this host's key in a header of its own, and is not that key again.
@@ -12,15 +12,11 @@ pub(crate) fn credential(headers: &HeaderMap, open: bool) -> Result<Credential, 
     if own.is_none() && !open {
         return Ok(Credential::default());
     }
-    let theirs = |name: HeaderName| {
-        let mut values = headers.get_all(&name).iter();
-        match (values.next(), values.next()) {
-            (Some(_), Some(_)) if name == AUTHORIZATION => Err(HttpError::Header("authorization")),
-            (Some(_), Some(_)) => Err(HttpError::Header("x-api-key")),
-            (value, _) => Ok(value.filter(|value| own.is_none_or(|own| !value.as_bytes().ends_with(own)))),
-        }
+    let theirs = |name: &'static str| match once(headers, name) {
+        Ok(value) => Ok(value.filter(|value| own.is_none_or(|own| !value.as_bytes().ends_with(own)))),
+        Err(Twice) => Err(HttpError::Header(name)),
     };
-    Ok(Credential::new(theirs(AUTHORIZATION)?, theirs(API_KEY)?))
+    Ok(Credential::new(theirs("authorization")?, theirs("x-api-key")?))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use hyper::service::Service;
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 
 use crate::error::HttpError;
+use crate::once::{Twice, once};
 
 /// The routes, for requests that can be read in one way only.
 #[derive(Clone)]
@@ -48,19 +49,14 @@ impl Service<Request<Incoming>> for Unambiguous {
 
 /// What a request says twice, or in a way that not everybody understands.
 fn check(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    let coding = once(headers, TRANSFER_ENCODING).map_err(|Twice| "Transfer-Encoding, which stands twice")?;
+    if coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
         return Err("Transfer-Encoding, which can only be `chunked`");
     }
-    if codings.next().is_some() {
-        return Err("Transfer-Encoding, which stands twice");
-    }
-    let mut hosts = headers.get_all(HOST).iter();
-    let host = match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Some(authority(host).ok_or("Host, which is no name with a port")?),
-        (None, _) if version < Version::HTTP_11 => None,
-        (None, _) => return Err("Host, which is missing"),
-        (Some(_), Some(_)) => return Err("Host, which stands twice"),
+    let host = match once(headers, HOST).map_err(|Twice| "Host, which stands twice")? {
+        Some(host) => Some(authority(host).ok_or("Host, which is no name with a port")?),
+        None if version < Version::HTTP_11 => None,
+        None => return Err("Host, which is missing"),
     };
     match (uri.authority(), host) {
         (Some(target), Some(host)) if *target != host => Err("Host, which differs from the request's target"),

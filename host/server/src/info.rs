@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use agents::Host;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -41,10 +42,11 @@ pub(crate) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Respo
         Ok(Caller::Agents(_)) => return HttpError::NotFound.into_response(),
         Err(refused) => return refused.into_response(),
     }
-    metrics_text(&app.registry)
+    metrics_text(&app.host, &app.registry)
 }
 
-pub(crate) fn metrics_text(registry: &Registry) -> Response<Body> {
+pub(crate) fn metrics_text(host: &Host, registry: &Registry) -> Response<Body> {
+    host.count_losses();
     let mut text = String::new();
     // Encoding into a String cannot fail.
     let _ = prometheus_client::encoding::text::encode(&mut text, registry);

@@ -14,6 +14,7 @@ mod forward;
 mod framing;
 mod info;
 mod listen;
+mod once;
 mod patience;
 mod sessions;
 mod state;

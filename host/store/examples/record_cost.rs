@@ -80,6 +80,7 @@ async fn acknowledge(writers: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
                     policy: turn.policy.0,
                     skill_generation: 0,
                     weight: 1.0,
+                    reward: None,
                     tokens: None,
                 };
                 store.record_turn(turn).await?;

@@ -42,6 +42,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
         (1, "turns", include_str!("../migrations/0001_turns.sql")),
         (2, "session_key", include_str!("../migrations/0002_session_key.sql")),
         (3, "values", include_str!("../migrations/0003_values.sql")),
+        (4, "reward", include_str!("../migrations/0004_reward.sql")),
     ]
     .into_iter()
     .map(|(version, name, sql)| {

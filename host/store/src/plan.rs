@@ -105,7 +105,7 @@ impl Plan {
 
     fn sample(&mut self, job: SampleJob, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
         let SampleJob { sample, verdict, reply: to } = job;
-        let Sample { turn, agent, session: name, policy, skill_generation, tokens, .. } = sample;
+        let Sample { turn, agent, session: name, policy, skill_generation, reward, tokens, .. } = sample;
         let key = (agent, name);
         let session = sessions.get_mut(&key);
         let (Some(session), Some(turn_row)) = (session, known.get_mut(&turn)) else {
@@ -137,7 +137,18 @@ impl Plan {
         let captured = codes::micros(SystemTime::now());
         let policy = *policy.as_bytes();
         let agent = key.0.clone();
-        self.samples.push(SampleRow { turn, agent, state, reason, weight, policy, skill_generation, captured, tokens });
+        self.samples.push(SampleRow {
+            turn,
+            agent,
+            state,
+            reason,
+            weight,
+            reward,
+            policy,
+            skill_generation,
+            captured,
+            tokens,
+        });
         self.replies.push(reply(to, Captured { state, existed: false }));
         self.touched.insert(key);
     }

@@ -29,7 +29,7 @@ const TURNS: &str = "SELECT turns.id, sessions.agent, sessions.name, turns.kind,
     sessions.client_key FROM turns JOIN sessions ON sessions.id = turns.session";
 const SAMPLES: &str = "SELECT samples.turn, sessions.agent, sessions.name, samples.state, samples.reason, \
     samples.weight, samples.policy, samples.skill_generation, samples.captured, samples.prompt, samples.completion, \
-    samples.logprobs, turns.session \
+    samples.logprobs, turns.session, samples.reward \
     FROM samples JOIN turns ON turns.id = samples.turn JOIN sessions ON sessions.id = turns.session";
 
 /// Reads from one database.
@@ -271,16 +271,17 @@ fn sample(row: &SqliteRow) -> Result<(StoredSample, RowId, Option<Vec<u8>>), sql
         session: name(row, 2)?,
         policy: digest(row, 6)?,
         skill_generation: count(row, 7)?,
-        weight: weight(row.try_get(5)?),
+        weight: narrow(row.try_get(5)?),
+        reward: row.try_get::<Option<f64>, _>(13)?.map(narrow),
         tokens,
     };
     let (state, reason, captured) = (word(row, 3, "a sample's state")?, row.try_get(4)?, codes::time(row.try_get(8)?));
     Ok((StoredSample { sample, state, reason, captured }, array(row.try_get(12)?)?, recipe))
 }
 
-/// A weight as it was before the column widened it.
-#[expect(clippy::cast_possible_truncation, reason = "every weight in the column was an f32")]
-fn weight(column: f64) -> f32 {
+/// A number as it was before its column widened it.
+#[expect(clippy::cast_possible_truncation, reason = "every number in these columns was an f32")]
+fn narrow(column: f64) -> f32 {
     column as f32
 }
 

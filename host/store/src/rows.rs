@@ -75,6 +75,7 @@ pub(crate) struct SampleRow {
     pub(crate) state: SampleState,
     pub(crate) reason: Option<String>,
     pub(crate) weight: f32,
+    pub(crate) reward: Option<f32>,
     pub(crate) policy: [u8; 32],
     pub(crate) skill_generation: u64,
     pub(crate) captured: i64,
@@ -223,8 +224,8 @@ impl Row for ValueRow {
 
 impl Row for SampleRow {
     const INSERT: &'static str = "INSERT INTO samples (turn, agent, state, reason, weight, policy, skill_generation, \
-        captured, prompt, completion, logprobs)";
-    const COLUMNS: usize = 11;
+        captured, prompt, completion, logprobs, reward)";
+    const COLUMNS: usize = 12;
     // The writer has looked: a sample that exists is not written again.
     const CONFLICT: &'static str = "";
 
@@ -241,6 +242,7 @@ impl Row for SampleRow {
         to.number(self.captured)?;
         to.maybe_bytes(prompt)?;
         to.maybe_bytes(completion)?;
-        to.maybe_bytes(logprobs)
+        to.maybe_bytes(logprobs)?;
+        to.0.add(self.reward.map(f64::from))
     }
 }

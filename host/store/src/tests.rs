@@ -72,6 +72,7 @@ fn sample_of(turn: &TurnRecord, tokens: Option<TokenTrace>) -> Sample {
         policy: turn.policy.0,
         skill_generation: 7,
         weight: 1.0,
+        reward: None,
         tokens,
     }
 }

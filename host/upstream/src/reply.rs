@@ -3,10 +3,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Answer, EventGate, Flaw, Passed};
+use protocol::{Answer, BOM, EventGate, Flaw, Passed};
 
 use crate::body::UpstreamBody;
 use crate::error::UpstreamError;
+use crate::health::Watch;
 
 /// What the client wants to have.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct Events {
     /// Passed already.
     ready: Option<Bytes>,
     failed: Option<UpstreamError>,
+    /// To be told how it ends.
+    watch: Option<Watch>,
     body: UpstreamBody,
     name: String,
     trailing: usize,
@@ -38,13 +41,14 @@ pub struct Events {
     over: bool,
 }
 
+/// How much white space may come before anything is said. Some providers send an empty line now and then while they think.
+const MAX_BLANK: usize = 16 << 10;
 /// The longest answer that comes in one piece.
 const MAX_WHOLE: usize = 64 << 20;
 /// What may follow `[DONE]` before the connection is given up.
 const MAX_TRAILING: usize = 64 << 10;
 /// How long the end of the body may take after `[DONE]`.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const BOM: &[u8] = b"\xEF\xBB\xBF";
 
 /// Reads on until the client can be told something: a whole answer, or the first event of a stream. Until then the upstream
 /// can be asked again.
@@ -59,6 +63,9 @@ pub(crate) async fn open(
     let is_stream = loop {
         if let Some(is_stream) = looks_like_events(&first, says_events) {
             break is_stream;
+        }
+        if first.len() > MAX_BLANK {
+            return Err(malformed(Flaw::TooLong));
         }
         match body.next().await.transpose()? {
             Some(more) => first = [first, more].concat().into(),
@@ -150,7 +157,17 @@ async fn begin(name: &str, mut body: UpstreamBody, first: Bytes) -> Result<Event
             let ready = Some(passed.events).filter(|events| !events.is_empty());
             let failed = passed.flaw.map(malformed);
             let name = name.to_owned();
-            return Ok(Events { gate, ready, failed, body, name, trailing: 0, hurried: false, over: false });
+            return Ok(Events {
+                gate,
+                ready,
+                failed,
+                watch: None,
+                body,
+                name,
+                trailing: 0,
+                hurried: false,
+                over: false,
+            });
         }
         if let Some(flaw) = passed.flaw {
             return Err(malformed(flaw));
@@ -168,8 +185,22 @@ impl Events {
         self.gate.is_done() && self.ready.is_none()
     }
 
+    pub(crate) fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
     /// The next whole events; none after `[DONE]`, or after an error.
     pub fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        let next = self.poll_next(cx);
+        if let Poll::Ready(Some(Err(error))) = &next {
+            self.watch.take().into_iter().for_each(|watch| watch.broke(error));
+        } else if self.gate.is_done() {
+            self.watch.take().into_iter().for_each(Watch::completed);
+        }
+        next
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         if let Some(ready) = self.ready.take() {
             return Poll::Ready(Some(Ok(ready)));
         }

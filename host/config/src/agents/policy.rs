@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::{
-    AgentId, BreakerLimits, Digest, FailureRules, Fallback, FileGrant, PolicyGrants, PolicyLimits, PublicKey,
+    AgentId, BreakerLimits, Digest, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, PublicKey,
     TrustRoot, WarmInstances,
 };
 use serde_json::json;
@@ -30,7 +30,7 @@ pub struct PolicyConfig {
     /// What a call may use.
     pub limits: PolicyLimits,
     /// What happens when a module fails.
-    pub on_failure: FailureRules,
+    pub on_failure: PerHook<Fallback>,
     /// When a module that keeps failing is left alone.
     pub breaker: BreakerLimits,
     /// What the modules may do beside deciding.
@@ -40,15 +40,7 @@ pub struct PolicyConfig {
 }
 
 /// Which module has which hook; none: the built-in. The hooks that a module does not export are the built-in's too.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PolicyHooks {
-    /// Chooses upstream and model.
-    pub route: Option<ModuleRef>,
-    /// Chooses skills.
-    pub select: Option<ModuleRef>,
-    /// Judges samples.
-    pub filter: Option<ModuleRef>,
-}
+pub type PolicyHooks = PerHook<Option<ModuleRef>>;
 
 /// A module to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,8 +97,9 @@ fn builtin_settings(skills: SkillsConfig) -> serde_json::Map<String, serde_json:
 
 /// Modules, digests and settings belong together: an agent that names a module inherits none of them.
 fn level(id: &AgentId, reader: &Reader<'_>) -> AgentId {
-    let own = ["module", "hooks.route.module", "hooks.select.module", "hooks.filter.module"];
-    match own.iter().any(|key| reader.settings.mentions(&format!("agents.{id}.policy.{key}"))) {
+    let hooks = Hook::ALL.map(|hook| format!("hooks.{}.module", hook.as_str()));
+    let mut own = hooks.iter().map(String::as_str).chain(["module"]);
+    match own.any(|key| reader.settings.mentions(&format!("agents.{id}.policy.{key}"))) {
         true => id.clone(),
         false => AgentId::Default,
     }
@@ -127,14 +120,15 @@ fn hooks(id: &AgentId, reader: &mut Reader<'_>) -> PolicyHooks {
     let inherited = level != *id;
     let prefix = format!("agents.{level}.policy");
     let whole = named_module(&prefix, inherited, reader);
-    let mut hook = |name: &str| match named_module(&format!("{prefix}.hooks.{name}"), inherited, reader) {
-        Named::Nothing => whole.clone().module(),
-        named => named.module(),
-    };
-    let hooks = PolicyHooks { route: hook("route"), select: hook("select"), filter: hook("filter") };
+    let hooks =
+        PolicyHooks::make(|hook| match named_module(&format!("{prefix}.hooks.{}", hook.as_str()), inherited, reader) {
+            Named::Nothing => whole.clone().module(),
+            named => named.module(),
+        });
     if inherited {
-        for section in ["", ".hooks.route", ".hooks.select", ".hooks.filter"] {
-            check_lone_proof(&format!("agents.{id}.policy{section}"), reader);
+        check_lone_proof(&format!("agents.{id}.policy"), reader);
+        for hook in Hook::ALL {
+            check_lone_proof(&format!("agents.{id}.policy.hooks.{}", hook.as_str()), reader);
         }
     }
     hooks
@@ -257,6 +251,7 @@ fn limits(id: &AgentId, reader: &mut Reader<'_>) -> PolicyLimits {
         memory: reader.for_agent(id, "policy.limits.memory").unwrap_or(usual.memory),
         concurrency: reader.for_agent(id, "policy.limits.concurrency").unwrap_or(usual.concurrency),
         queue: reader.for_agent(id, "policy.limits.queue").unwrap_or(usual.queue),
+        hold: reader.for_agent(id, "policy.limits.hold").unwrap_or(usual.hold),
     };
     PolicyLimits {
         wall: wall(id, "wall", limits.wall, "cpu", limits.cpu, reader),
@@ -321,21 +316,17 @@ fn instances(id: &AgentId, grants: PolicyGrants, reader: &mut Reader<'_>) -> War
     }
 }
 
-fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> FailureRules {
-    let usual = FailureRules::default();
-    let mut rule =
-        |hook: &str, usual| match reader.for_agent::<String>(id, &format!("policy.on_failure.{hook}")).as_deref() {
+fn on_failure(id: &AgentId, reader: &mut Reader<'_>) -> PerHook<Fallback> {
+    PerHook::make(|hook| {
+        let rule = reader.for_agent::<String>(id, &format!("policy.on_failure.{}", hook.as_str()));
+        match rule.as_deref() {
             Some("builtin") => Fallback::Builtin,
             Some("previous") => Fallback::Previous,
             Some("deny") => Fallback::Deny,
             Some("drop") => Fallback::Drop,
-            _ => usual,
-        };
-    FailureRules {
-        route: rule("route", usual.route),
-        select: rule("select", usual.select),
-        filter: rule("filter", usual.filter),
-    }
+            _ => hook.usual_fallback(),
+        }
+    })
 }
 
 fn breaker(id: &AgentId, reader: &mut Reader<'_>) -> BreakerLimits {

@@ -25,7 +25,7 @@ use self::choice::Choice;
 use self::plan::Plan;
 
 pub(crate) use self::find::models_of;
-use super::trial::{self, Answered, Trouble};
+use super::trial::{self, Answered};
 use crate::cli::ModeArg;
 use crate::output;
 
@@ -84,14 +84,6 @@ pub(crate) struct SetupArgs {
     /// Where servers are looked for, instead of their customary ports: provider=address,…; for tests
     #[arg(long, hide = true, env = "METACLAW_SETUP_PROBES", hide_env = true)]
     probes: Option<String>,
-}
-
-fn mode_name(mode: ModeArg) -> &'static str {
-    match mode {
-        ModeArg::SkillsOnly => "skills_only",
-        ModeArg::Rl => "rl",
-        ModeArg::Auto => "auto",
-    }
 }
 
 /// Does it.
@@ -157,7 +149,10 @@ fn attempt(
     }
     let config = plan::checked(&plan.trial_text(choice, paths)?, paths)?;
     loop {
-        match try_once(&config, Duration::from_secs(args.timeout), asks, runtime)? {
+        if asks {
+            output::note("asking for a word…");
+        }
+        match runtime.block_on(trial::default_agent(&config, Duration::from_secs(args.timeout))) {
             Ok(answered) => return Ok(Outcome::GoOn(Some(answered))),
             Err(trouble) if !asks => bail!(
                 "{}: {}. Nothing was changed; --skip-test sets it up without trying",
@@ -172,20 +167,6 @@ fn attempt(
             },
         }
     }
-}
-
-fn try_once(
-    config: &::config::Config,
-    limit: Duration,
-    shows: bool,
-    runtime: &Runtime,
-) -> anyhow::Result<Result<Answered, Trouble>> {
-    if !shows {
-        return Ok(runtime.block_on(trial::default_agent(config, limit)));
-    }
-    output::note("asking for a word…");
-    let tried = runtime.block_on(trial::default_agent(config, limit));
-    Ok(tried)
 }
 
 /// What would be done.

@@ -62,6 +62,7 @@ pub(crate) fn in_foreground(args: &StartArgs, paths: &Paths, json: bool) -> anyh
     private_folder(&config.home)?;
     // Dropped last: what is logged on the way out is written, too.
     let _logging = logging::begin(&args.log, args.log_file.as_deref(), config.log)?;
+    wiring::spare_huge_pages(&config);
     // The runtime has a worker for each core this process may use.
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("host").build()?;
     let address = SocketAddr::new(config.server.host, config.server.port);
@@ -201,7 +202,8 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             let reload = reloader.run(hangup, asks, stop.clone());
             let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
             let keys = key_watch.run(stop.clone());
-            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys);
+            let ending = service_manager::say_that_it_stops(stop.clone());
+            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys, ending);
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"
@@ -238,7 +240,6 @@ impl Signals {
             if stop.is_cancelled() {
                 bail!("stopped at once by a second signal: turns under way were cut off");
             }
-            service_manager::stopping();
             stop.cancel();
         }
     }

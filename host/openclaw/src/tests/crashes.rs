@@ -16,6 +16,15 @@ fn connected() -> (Place, String) {
     (place, text)
 }
 
+/// After a connect, and perhaps an edit by the user.
+fn connected_and(edited: bool) -> Place {
+    let (place, text) = connected();
+    if edited {
+        place.write(&text.replace("// mine", "// mine, newer"));
+    }
+    place
+}
+
 /// Disconnects if there is something to take back.
 fn take_back(place: &Place) {
     if let Ok(job) = place.connection().disconnect() {
@@ -65,10 +74,7 @@ fn an_update_that_was_cut_off_is_finished_or_taken_back() {
     for edited in [false, true] {
         for steps in 0..=3 {
             for finish in [true, false] {
-                let (place, _) = connected();
-                if edited {
-                    place.write(&place.text().replace("// mine", "// mine, newer"));
-                }
+                let place = connected_and(edited);
                 place.connecting(&other()).unwrap().run_some(steps).unwrap();
                 let what = format!("edited: {edited}, after {steps} steps, finish: {finish}");
                 if finish {
@@ -94,10 +100,7 @@ fn a_disconnect_that_was_cut_off_is_finished_or_followed_by_a_connect() {
     for edited in [false, true] {
         for steps in 0..=4 {
             for connect in [true, false] {
-                let (place, _) = connected();
-                if edited {
-                    place.write(&place.text().replace("// mine", "// mine, newer"));
-                }
+                let place = connected_and(edited);
                 place.connection().disconnect().unwrap().run_some(steps).unwrap();
                 let what = format!("edited: {edited}, after {steps} steps, connect: {connect}");
                 if connect {

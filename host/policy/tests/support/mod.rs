@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use domain::{
-    AgentId, BreakerLimits, ByteSize, FailureRules, Fallback, Mode, PolicyGrants, PolicyLimits, SessionId, SkillScope,
-    TurnKind,
+    AgentId, BreakerLimits, ByteSize, Fallback, Hook, Mode, PerHook, PolicyGrants, PolicyLimits, SessionId, SkillScope,
+    ToolCall, TurnKind,
 };
 use policy::{
     AgentPolicy, AgentPolicyParts, CatalogSource, Engine, EngineOptions, FileSource, HookModules, Message, Module,
@@ -48,6 +48,17 @@ pub fn storing() -> &'static [u8] {
     BYTES.get_or_init(|| guest("tests/guests/storing"))
 }
 
+/// The component of `tests/guests/hooks`.
+pub fn hooks() -> &'static [u8] {
+    static BYTES: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTES.get_or_init(|| guest("tests/guests/hooks"))
+}
+
+/// A time as guests are told it.
+pub fn millis(time: SystemTime) -> u128 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()
+}
+
 fn guest(path: &str) -> Vec<u8> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     // Guests share a target directory, so that their dependencies are built once; cargo's lock makes them queue.
@@ -63,7 +74,7 @@ pub fn agent(module: &Arc<Module>, config: &str, limits: PolicyLimits) -> AgentP
 pub fn parts(module: &Arc<Module>, config: &str, limits: PolicyLimits) -> AgentPolicyParts {
     AgentPolicyParts {
         modules: HookModules::all(module, config),
-        on_failure: FailureRules { filter: Fallback::Builtin, ..FailureRules::default() },
+        on_failure: PerHook { filter: Fallback::Builtin, ..PerHook::make(Hook::usual_fallback) },
         breaker: BreakerLimits { failures: 0, ..BreakerLimits::default() },
         grants: PolicyGrants { log: Some(ByteSize(8 << 10)), ..PolicyGrants::default() },
         limits,
@@ -80,6 +91,15 @@ pub fn plain() -> AgentPolicy {
 pub fn patient() -> PolicyLimits {
     let wall = Duration::from_secs(20);
     PolicyLimits { wall, filter_wall: wall, queue: wall, ..PolicyLimits::default() }
+}
+
+/// When every turn here came.
+pub static RECEIVED: LazyLock<SystemTime> =
+    LazyLock::new(|| SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123));
+
+/// A call that a model makes.
+pub fn tool_call() -> ToolCall {
+    ToolCall { id: "call-1".into(), name: "remove".into(), arguments: r#"{"path":"/"}"#.into() }
 }
 
 /// A turn with two targets.
@@ -119,6 +139,9 @@ impl TurnSource for FakeTurn {
     }
     fn mode(&self) -> Mode {
         Mode::SkillsOnly
+    }
+    fn received_at(&self) -> SystemTime {
+        *RECEIVED
     }
     fn requested_model(&self) -> Cow<'_, str> {
         self.requested_model.into()
@@ -213,6 +236,18 @@ impl SampleSource for FakeSample {
     }
     fn session(&self) -> &SessionId {
         &self.session
+    }
+    fn received_at(&self) -> SystemTime {
+        *RECEIVED
+    }
+    fn message_count(&self) -> u32 {
+        1
+    }
+    fn message(&self, index: u32) -> Option<Message<'_>> {
+        (index == 0).then(|| Message { role: "user".into(), text: self.user_text() })
+    }
+    fn tool_calls(&self) -> Vec<ToolCall> {
+        vec![tool_call()]
     }
     fn model(&self) -> Cow<'_, str> {
         "model-a".into()

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::config::AgentConfig;
 use ::skills::{SkillTree, TreeOptions};
 use domain::AgentId;
 use policy::{Engine, EngineOptions};
@@ -53,11 +54,8 @@ pub(super) fn skills(patient: &Patient<'_>) -> Vec<Finding> {
 /// Modules are compiled into a folder that goes away: the home's cache is not touched.
 pub(super) fn policies(patient: &Patient<'_>) -> Vec<Finding> {
     let Some(config) = patient.config else { return Vec::new() };
-    let hooks = |id: &AgentId| {
-        let hooks = config.agent(id).policy.hooks.clone();
-        hooks.route.is_some() || hooks.select.is_some() || hooks.filter.is_some()
-    };
-    let ids: Vec<AgentId> = config.agents().map(|(id, _)| id.clone()).filter(hooks).collect();
+    let has_modules = |agent: &AgentConfig| agent.policy.hooks.iter().any(|(_, module)| module.is_some());
+    let ids: Vec<AgentId> = config.agents().filter(|(_, agent)| has_modules(agent)).map(|(id, _)| id.clone()).collect();
     if ids.is_empty() {
         return vec![Finding::fine(POLICY, "every agent has the built-in one")];
     }

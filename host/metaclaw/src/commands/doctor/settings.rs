@@ -1,6 +1,6 @@
 //! The configuration: every problem that loading it finds, secrets among them; and the keys of clients.
 
-use ::config::{Loaded, Paths, Problem, Problems, Severity};
+use ::config::{Loaded, NOT_ACTED_ON, Paths, Problem, Problems, Severity};
 use ::keys::KeyFile;
 
 use super::finding::Finding;
@@ -8,8 +8,6 @@ use super::finding::Finding;
 const CONFIG: &str = "config";
 const SECRETS: &str = "secrets";
 const KEYS: &str = "keys";
-/// How the configuration says that it does nothing with a key.
-const IDLE: &str = "this key is accepted but not acted on yet";
 /// How many of those are named.
 const NAMED: usize = 3;
 
@@ -19,7 +17,7 @@ pub(super) fn check(loaded: &Result<Loaded, Problems>, paths: &Paths) -> Vec<Fin
         Ok(loaded) => &loaded.warnings,
         Err(problems) => &problems.problems,
     };
-    let (idle, told): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.message == IDLE);
+    let (idle, told): (Vec<_>, Vec<_>) = problems.iter().partition(|problem| problem.message == NOT_ACTED_ON);
     let mut findings: Vec<Finding> = told.into_iter().map(finding).collect();
     if !idle.is_empty() {
         let names: Vec<&str> = idle.iter().take(NAMED).map(|problem| problem.path.as_str()).collect();

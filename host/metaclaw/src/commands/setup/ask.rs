@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ::config::{BaseUrl, Paths};
+use ::config::{BaseUrl, Paths, Preset};
 use anyhow::Context;
 use console::Term;
 use domain::Secret;
@@ -138,17 +138,17 @@ fn who(args: &SetupArgs, found: &Found, paths: &Paths) -> InquireResult<Who> {
         let hint = format!("{}, models: {}", server.base, server.models.len());
         items.push(Item::new(Who::Server(server.provider.clone()), known::label(&server.provider), &hint));
     }
-    for (known, variable) in &found.keys {
-        items.push(Item::new(Who::Provider(known.name), known.label, &format!("with {variable}")));
+    for (preset, variable) in &found.keys {
+        items.push(Item::new(Who::Provider(preset.name), preset.title, &format!("with {variable}")));
     }
     let hint = if found.model_installed { "no key; installed" } else { "no key; a small model, 93 MB to download" };
     items.push(Item::new(Who::Provider(EMBEDDED), "the embedded model", hint));
-    for known in known::PROVIDERS {
-        let offered = found.servers.iter().any(|server| server.provider == known.name)
-            || found.keys.iter().any(|(other, _)| other.name == known.name);
-        if !offered && find::address(known.name, paths).is_some() {
-            let hint = if known.variables.is_empty() { "no key; not found on its port" } else { "needs a key" };
-            items.push(Item::new(Who::Provider(known.name), known.label, hint));
+    for preset in known::offered() {
+        let stands_above = found.servers.iter().any(|server| server.provider == preset.name)
+            || found.keys.iter().any(|(other, _)| other.name == preset.name);
+        if !stands_above {
+            let hint = if preset.needs_key { "needs a key" } else { "no key; not found on its port" };
+            items.push(Item::new(Who::Provider(preset.name), preset.title, hint));
         }
     }
     items.push(Item::new(Who::Provider(CUSTOM), "another OpenAI-compatible server", "by its address"));
@@ -173,14 +173,15 @@ fn upstream(
         return Ok(Some(Upstream { provider, base: None, model, key: Key::None }));
     }
     let server = found.servers.iter().find(|server| server.provider == provider && args.api_base.is_none());
-    let own = find::address(&provider, paths);
+    let own = known::address(&provider);
     let mut base = args.api_base.clone().or_else(|| server.map(|s| s.base.clone()).filter(|b| own.as_ref() != Some(b)));
     if base.is_none() && own.is_none() {
         base = Some(ask!(address()));
     }
     let address = base.clone().or(own).unwrap_or_default();
-    let wants = known::by_name(&provider).is_none_or(|known| !known.variables.is_empty());
-    let key = match (given, found.keys.iter().find(|(known, _)| known.name == provider)) {
+    // Of a server of any kind nobody can know.
+    let wants = provider == CUSTOM || Preset::by_name(&provider).is_none_or(|preset| preset.needs_key);
+    let key = match (given, found.keys.iter().find(|(preset, _)| preset.name == provider)) {
         (Some(key), _) => key,
         (None, Some((_, variable))) => Key::variable(variable),
         (None, None) if !wants => Key::None,
@@ -216,16 +217,16 @@ fn address() -> InquireResult<String> {
 /// (the other questions read key by key, and the terminal echoes what comes between two of them). Who writes a reference gets
 /// one. None after Esc.
 fn key(provider: &str) -> anyhow::Result<Option<Key>> {
-    let known = known::by_name(provider);
-    let variable = known.and_then(|known| known.variables.first()).copied().unwrap_or("NAME");
-    let empty = if known.is_some() { "" } else { "; empty if it wants none" };
+    let locked = known::locked(provider);
+    let variable = locked.and_then(|preset| preset.key_env.first()).copied().unwrap_or("NAME");
+    let empty = if locked.is_some() { "" } else { "; empty if it wants none" };
     let terminal = Term::stderr();
     loop {
         terminal.write_str(&format!("? Its key? (is not shown; or env:{variable}, or file:PATH{empty}) "))?;
         let typed = Zeroizing::new(terminal.read_secure_line().context("the terminal cannot be read")?);
         return Ok(match typed.trim() {
             text if text.contains(ESC) => None,
-            "" if known.is_some() => {
+            "" if locked.is_some() => {
                 terminal.write_line("  it answers nobody without one")?;
                 continue;
             }
@@ -237,7 +238,7 @@ fn key(provider: &str) -> anyhow::Result<Option<Key>> {
 }
 
 fn model(provider: &str, models: &[String]) -> InquireResult<String> {
-    let usual = known::by_name(provider).map(|known| known.model).unwrap_or_default();
+    let usual = known::usual_model(provider).unwrap_or_default();
     if models.is_empty() {
         let question = Text::new("Which model?");
         return if usual.is_empty() { question } else { question.with_default(usual) }.prompt();

@@ -10,6 +10,7 @@ use super::SetupArgs;
 use super::find::{self, Found, Present};
 use super::known::{self, CUSTOM, EMBEDDED};
 use super::roles::{self, Role};
+use crate::cli::ModeArg;
 
 /// What is to be set up.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ impl Choice {
             other_model: None,
             other_key: Key::None,
             agents,
-            mode: args.mode.map(super::mode_name),
+            mode: args.mode.map(ModeArg::word),
             port: args.port,
             connect_openclaw: args.connect_openclaw,
         })
@@ -150,14 +151,14 @@ impl Upstream {
             return Ok(Upstream { provider, base: None, model, key: Key::None });
         }
         let server = found.servers.iter().find(|s| s.provider == provider && args.api_base.is_none());
-        let own = find::address(&provider, paths);
+        let own = known::address(&provider);
         let base = args.api_base.clone().or_else(|| server.map(|s| s.base.clone()).filter(|b| own.as_ref() != Some(b)));
         let Some(address) = base.clone().or(own) else {
             bail!("{} has no address of its own: say it with --api-base https://host/v1", known::label(&provider));
         };
-        let in_environment = found.keys.iter().find(|(known, _)| known.name == provider);
+        let in_environment = found.keys.iter().find(|(preset, _)| preset.name == provider);
         let key = key.or_else(|| in_environment.map(|(_, name)| Key::variable(name))).unwrap_or(Key::None);
-        let wanted = known::by_name(&provider).map(|known| known.variables).unwrap_or_default();
+        let wanted = known::locked(&provider).map(|preset| preset.key_env).unwrap_or_default();
         if let (false, [variable, ..]) = (key.is_some(), wanted) {
             let label = known::label(&provider);
             bail!("{label} wants a key: set {variable}, or say --api-key env:NAME, file:PATH, or - for standard input");
@@ -184,9 +185,9 @@ fn hint(provider: &str) -> &'static str {
 
 /// The model that we know, or the first that the provider lists.
 async fn usual_model(provider: &str, address: &str, key: &Key, paths: &Paths) -> String {
-    match known::by_name(provider).map(|known| known.model) {
-        Some(model) if !model.is_empty() => model.to_owned(),
-        _ => {
+    match known::usual_model(provider) {
+        Some(model) => model.to_owned(),
+        None => {
             let models = find::models_of(address, key.resolve(paths).as_ref()).await.unwrap_or_default();
             known::chat_model(&models).cloned().unwrap_or_default()
         }
@@ -199,7 +200,7 @@ pub(super) fn best(found: &Found, has_key: bool) -> anyhow::Result<String> {
         bail!("--api-key says nothing of whose key it is: add --provider NAME or --api-base URL");
     }
     let server = found.servers.iter().find(|server| known::chat_model(&server.models).is_some());
-    let key = found.keys.first().map(|(known, _)| known.name.to_owned());
+    let key = found.keys.first().map(|(preset, _)| preset.name.to_owned());
     Ok(server.map(|s| s.provider.clone()).or(key).unwrap_or_else(|| EMBEDDED.to_owned()))
 }
 

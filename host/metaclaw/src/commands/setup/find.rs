@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::config::{LoadOptions, Paths, Settings, UpstreamKind};
+use ::config::{Paths, Preset, Settings};
 use anyhow::bail;
 use futures_util::future::join_all;
 use reqwest::{Client, Url};
 use serde_json::Value;
 
-use super::known::{self, EMBEDDED, Known};
+use super::known::{self, EMBEDDED};
 
 /// How long a server on this machine may take to list its models.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -25,7 +25,7 @@ pub(super) struct Found {
     /// What the configuration file is at present.
     pub(super) present: Present,
     /// Providers whose key is in the environment, and the variable.
-    pub(super) keys: Vec<(&'static Known, &'static str)>,
+    pub(super) keys: Vec<(&'static Preset, &'static str)>,
     /// Servers on this machine that answer.
     pub(super) servers: Vec<Server>,
     /// Whether a model for the embedded upstream is installed.
@@ -61,7 +61,7 @@ pub(super) struct Server {
 /// Looks everywhere at once. `probes`, where given, are asked instead of the customary ports: `provider=address`.
 pub(super) async fn everything(paths: &Paths, probes: Option<&str>) -> anyhow::Result<Found> {
     let probes = match probes {
-        None => known::LOCAL.iter().map(|(name, base)| ((*name).to_owned(), (*base).to_owned())).collect(),
+        None => known::local().map(|(name, base)| (name.to_owned(), base)).collect(),
         Some(text) => parse_probes(text)?,
     };
     let client = client(PATIENCE)?;
@@ -73,7 +73,7 @@ pub(super) async fn everything(paths: &Paths, probes: Option<&str>) -> anyhow::R
     let installed = crate::commands::models::locate(&paths.home, None).is_ok();
     Ok(Found {
         present: present(paths),
-        keys: keys(paths),
+        keys: keys(),
         servers,
         model_installed: installed,
         openclaw: crate::commands::openclaw::found(&paths.home),
@@ -129,20 +129,11 @@ fn parse_probes(text: &str) -> anyhow::Result<Vec<(String, String)>> {
     Ok(probes)
 }
 
-/// Whether this build's configuration knows a provider, and its address, from the configuration itself.
-pub(super) fn address(provider: &str, paths: &Paths) -> Option<String> {
-    let text = format!("llm: {{ provider: \"{provider}\", model_id: m }}");
-    let loaded = ::config::load_text(&text, paths, LoadOptions::default()).ok()?;
-    match &loaded.config.upstreams.values().next()?.kind {
-        UpstreamKind::Http { base, .. } => Some(base.to_string()),
-        UpstreamKind::Embedded { .. } => None,
-    }
-}
-
-fn keys(paths: &Paths) -> Vec<(&'static Known, &'static str)> {
+/// A local server's key says nothing of whether the server is there.
+fn keys() -> Vec<(&'static Preset, &'static str)> {
     let set = |name: &&&'static str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let found = known::PROVIDERS.iter().filter_map(|known| Some((known, *known.variables.iter().find(set)?)));
-    found.filter(|(known, _)| address(known.name, paths).is_some()).collect()
+    let locked = known::offered().filter(|preset| preset.needs_key);
+    locked.filter_map(|preset| Some((preset, *preset.key_env.iter().find(set)?))).collect()
 }
 
 fn present(paths: &Paths) -> Present {

@@ -1,60 +1,50 @@
-//! What setup knows of providers beyond their addresses: where people keep their keys, and a model to begin with.
+//! What setup makes of the providers that the configuration knows: which to offer, where to look for one, and a model to begin
+//! with.
 
-/// A provider as setup offers it.
-#[derive(Debug)]
-pub(super) struct Known {
-    /// As `provider:` names it.
-    pub(super) name: &'static str,
-    /// As people name it.
-    pub(super) label: &'static str,
-    /// The environment variables in which its key is customarily kept, the usual one first. None: it wants no key.
-    pub(super) variables: &'static [&'static str],
-    /// A model of its, for when nobody names one; empty when only the user can know.
-    pub(super) model: &'static str,
-}
-
-const fn known(
-    name: &'static str,
-    label: &'static str,
-    variables: &'static [&'static str],
-    model: &'static str,
-) -> Known {
-    Known { name, label, variables, model }
-}
+use ::config::{Preset, presets};
 
 /// The model inside this program.
 pub(super) const EMBEDDED: &str = "embedded";
 /// Any other address that speaks OpenAI's chat API.
 pub(super) const CUSTOM: &str = "custom";
+/// Its customary port is this host's own, so that nothing is looked for there.
+const ON_OUR_PORT: &str = "sglang";
 
-/// In the order in which they are offered. One that this build's configuration does not know is not offered.
-pub(super) const PROVIDERS: &[Known] = &[
-    known("openai", "OpenAI", &["OPENAI_API_KEY"], "gpt-5.2"),
-    known("anthropic", "Anthropic", &["ANTHROPIC_API_KEY"], "claude-sonnet-4-5"),
-    known("openrouter", "OpenRouter", &["OPENROUTER_API_KEY"], "openrouter/auto"),
-    known("kimi", "Kimi (Moonshot)", &["MOONSHOT_API_KEY", "KIMI_API_KEY"], "kimi-k2.5"),
-    known("qwen", "Qwen (Alibaba)", &["DASHSCOPE_API_KEY", "QWEN_API_KEY"], "qwen-plus"),
-    known("minimax", "MiniMax", &["MINIMAX_API_KEY"], "MiniMax-M2.5"),
-    known("novita", "Novita", &["NOVITA_API_KEY"], "moonshotai/kimi-k2.5"),
-    known("volcengine", "Volcengine (BytePlus Ark)", &["ARK_API_KEY", "VOLCENGINE_API_KEY"], ""),
-    known("bedrock", "Amazon Bedrock", &["AWS_BEARER_TOKEN_BEDROCK"], ""),
-    known("ollama", "Ollama", &[], ""),
-    known("lmstudio", "LM Studio", &[], ""),
-    known("vllm", "vLLM", &[], ""),
-    known("sglang", "SGLang", &[], ""),
+/// Models for when nobody names one. What the other providers have only they can say.
+const MODELS: &[(&str, &str)] = &[
+    ("openai", "gpt-5.2"),
+    ("anthropic", "claude-sonnet-4-5"),
+    ("openrouter", "openrouter/auto"),
+    ("kimi", "kimi-k2.5"),
+    ("qwen", "qwen-plus"),
+    ("minimax", "MiniMax-M2.5"),
+    ("novita", "moonshotai/kimi-k2.5"),
 ];
 
-/// Servers on this machine: the provider, and the address where it customarily listens. SGLang's is left out: its port is
-/// this host's own.
-pub(super) const LOCAL: &[(&str, &str)] = &[
-    ("ollama", "http://127.0.0.1:11434/v1"),
-    ("lmstudio", "http://127.0.0.1:1234/v1"),
-    ("vllm", "http://127.0.0.1:8000/v1"),
-];
+/// The providers that can be had by their name alone, in the order in which they are offered.
+pub(super) fn offered() -> impl Iterator<Item = &'static Preset> {
+    presets().iter().filter(|preset| preset.address(None).is_some())
+}
 
-/// What is known of the provider of this name.
-pub(super) fn by_name(name: &str) -> Option<&'static Known> {
-    PROVIDERS.iter().find(|known| known.name == name)
+/// Servers that customarily are on this machine: the provider, and the address where it listens.
+pub(super) fn local() -> impl Iterator<Item = (&'static str, String)> {
+    let here = presets().iter().filter(|preset| !preset.needs_key && preset.name != ON_OUR_PORT);
+    here.filter_map(|preset| Some((preset.name, preset.address(None)?)))
+}
+
+/// The provider of this name, where it answers nobody without a key.
+pub(super) fn locked(name: &str) -> Option<&'static Preset> {
+    Preset::by_name(name).filter(|preset| preset.needs_key)
+}
+
+/// A model of this provider; none when only it can know.
+pub(super) fn usual_model(provider: &str) -> Option<&'static str> {
+    MODELS.iter().find(|(name, _)| *name == provider).map(|(_, model)| *model)
+}
+
+/// A provider's own address; none when it has none, or when it depends on more than the provider.
+pub(super) fn address(provider: &str) -> Option<String> {
+    Preset::by_name(provider)?.address(None)
 }
 
 /// How people name a provider.
@@ -62,7 +52,7 @@ pub(super) fn label(name: &str) -> &str {
     match name {
         EMBEDDED => "the embedded model",
         CUSTOM => "an OpenAI-compatible server",
-        _ => by_name(name).map_or(name, |known| known.label),
+        _ => Preset::by_name(name).map_or(name, |preset| preset.title),
     }
 }
 
@@ -92,11 +82,17 @@ mod tests {
     }
 
     #[test]
-    fn every_provider_that_wants_a_key_has_a_variable_with_a_name() {
-        for known in PROVIDERS {
-            let proper = |name: &&str| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-            assert!(known.variables.iter().all(proper), "{known:?}");
-            assert_eq!(known.variables.is_empty(), ["ollama", "lmstudio", "vllm", "sglang"].contains(&known.name));
+    fn a_usual_model_belongs_to_a_provider() {
+        for (index, (name, model)) in MODELS.iter().enumerate() {
+            assert!(offered().any(|preset| preset.name == *name) && !model.is_empty(), "{name}");
+            assert!(MODELS[..index].iter().all(|(other, _)| other != name), "{name} is there twice");
         }
+    }
+
+    #[test]
+    fn servers_are_looked_for_on_this_machine_alone() {
+        let names: Vec<_> = local().map(|(name, _)| name).collect();
+        assert_eq!(names, ["ollama", "vllm", "lmstudio"]);
+        assert!(local().all(|(_, base)| base.starts_with("http://127.0.0.1:") && !base.contains(":30000/")));
     }
 }

@@ -170,7 +170,8 @@ impl Plan {
     }
 
     fn add_skills(&mut self, choice: &Choice, paths: &Paths) -> anyhow::Result<()> {
-        let skills_dir = skills_dir(paths, &self.text(choice, paths, Some("env:PATH"))?);
+        // Only the folder is asked for, so that any key will do.
+        let skills_dir = skills_dir(paths, &self.text(choice, paths, Some("any"))?);
         let missing = roles::starters(&choice.agents)
             .into_iter()
             .map(|(shelf, (name, _))| roles::folder(&skills_dir, &shelf, name));
