@@ -37,3 +37,4 @@ pub use registry::{Agent, UnknownAgent};
 pub use reload::Reloads;
 pub use reply::{Reply, ReplyBody};
 pub use status::{SampleStatus, TurnStatus};
+pub use views::CatalogView;
