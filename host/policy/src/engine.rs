@@ -105,9 +105,15 @@ impl Engine {
         if let Some(pinned) = pin.filter(|pinned| *pinned != digest) {
             return Err(LoadError::WrongDigest { pinned, actual: digest });
         }
-        let module = if digest == self.builtin.digest() { self.builtin() } else { self.shared(bytes, digest)? };
+        let module = self.module(bytes)?;
         module.check_config(&self.machine, config_json)?;
         Ok(module)
+    }
+
+    /// As [`Engine::load`], for tools: nobody has said which digest it must have, and its settings are not tried.
+    pub fn module(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
+        let digest = Digest::of(bytes);
+        if digest == self.builtin.digest() { Ok(self.builtin()) } else { self.shared(bytes, digest) }
     }
 
     /// Asks a module what is wrong with these settings; it need not have been loaded with them.

@@ -40,7 +40,9 @@ pub enum StoreError {
         known: i64,
     },
     /// An older version of this program wrote the database, which was only to be read.
-    #[error("{path} has schema version {found} and this version knows {known}: start the host once, which brings it up to date")]
+    #[error(
+        "{path} has schema version {found} and this version knows {known}: start the host once, which brings it up to date"
+    )]
     Older {
         /// The file.
         path: PathBuf,
