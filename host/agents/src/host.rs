@@ -305,9 +305,7 @@ impl Host {
         let identity = Identity::settle(owners, claims, &Default::default())?;
         let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
         let agent = self.agent_for(owners, &identity)?;
-        self.sessions.forget(&agent.id, &session);
-        let ended = self.recorder.end_session(agent.id.clone(), session).await;
-        ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
+        self.end_session_of(&agent.id, &session).await
     }
 
     /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the

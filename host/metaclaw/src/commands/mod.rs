@@ -11,6 +11,7 @@ pub(crate) mod models;
 pub(crate) mod openclaw;
 pub(crate) mod policy;
 pub(crate) mod service;
+pub(crate) mod sessions;
 pub(crate) mod setup;
 pub(crate) mod skills;
 mod start;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reload(args) => status::reload(&args, &paths, cli.json),
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
+        Command::Sessions(args) => sessions::run(&args, &paths, cli.json),
         Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
         Command::Policy(args) => policy::run(args, &paths, cli.json),
