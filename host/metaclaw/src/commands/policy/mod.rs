@@ -1,10 +1,16 @@
 //! `metaclaw policy …`: what somebody needs who writes a policy, or is given one.
 
+mod build;
+mod cases;
 mod check;
 mod inspect;
 mod keys;
+mod languages;
+mod new;
 mod pin;
 mod subject;
+mod test;
+mod tools;
 
 use ::config::Paths;
 use clap::{Args, Subcommand};
@@ -29,6 +35,12 @@ pub(crate) struct PolicyArgs {
 
 #[derive(Debug, Subcommand)]
 enum PolicyCommand {
+    /// Make a project: a policy that builds, with a case and a README
+    New(new::NewArgs),
+    /// Build a policy's folder into a component
+    Build(build::BuildArgs),
+    /// Run a module's cases in the host's own engine, each twice; fails when one does not come out as it should
+    Test(test::TestArgs),
     /// Say whether a host loads a module, what it does and needs, and the lines for the configuration; fails if it does not load
     Check(check::CheckArgs),
     /// Show what a module imports, exports and consists of, without running it
@@ -44,6 +56,9 @@ enum PolicyCommand {
 /// `metaclaw policy …`
 pub(crate) fn run(args: PolicyArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     match args.command {
+        PolicyCommand::New(args) => new::run(&args, json),
+        PolicyCommand::Build(args) => build::run(&args, paths, json),
+        PolicyCommand::Test(args) => test::run(&args, paths, json),
         PolicyCommand::Check(args) => check::run(&args, paths, json),
         PolicyCommand::Inspect(args) => inspect::run(&args, json),
         PolicyCommand::Pin(args) => pin::run(&args, paths, json),
