@@ -15,6 +15,7 @@ mod faults;
 mod forward;
 mod grants;
 mod headers;
+mod hooks;
 mod hostile;
 mod identity;
 mod keys;

@@ -1,4 +1,4 @@
-//! What an operator does to a running host beside reloading and stopping it.
+//! What clients and operators do to a running host beside turns: sessions are ended, breakers closed.
 
 use domain::{AgentId, SessionId};
 use serde::Serialize;
@@ -6,6 +6,7 @@ use store::{StoreError, StoredSession};
 
 use crate::error::TurnError;
 use crate::host::Host;
+use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::recorder::MAX_IN_FLIGHT;
 
 /// How many sessions are shown at most, those that spoke last.
@@ -40,6 +41,14 @@ impl Host {
     /// The agent's sessions, the last active ones first, at most 1,000.
     pub async fn sessions_of(&self, agent: &AgentId) -> Result<Vec<SessionStatus>, StoreError> {
         Ok(self.store.sessions(agent, MAX_SHOWN).await?.into_iter().map(SessionStatus::from).collect())
+    }
+
+    /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
+    pub async fn end_session(&self, owners: Option<&[AgentId]>, claims: &HeaderClaims) -> Result<bool, TurnError> {
+        let identity = Identity::settle(owners, claims, &Default::default())?;
+        let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
+        let agent = self.agent_for(owners, &identity)?;
+        self.end_session_of(&agent.id, &session).await
     }
 
     /// Ends an agent's session, after the turns of it that are over. False when it was not open.

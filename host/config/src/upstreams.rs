@@ -48,13 +48,14 @@ impl UpstreamConfig {
     pub fn is_reached_like(&self, other: &UpstreamConfig) -> bool {
         match (&self.kind, &other.kind) {
             (
-                UpstreamKind::Http { base, api_key, auth, key_header, provider },
+                UpstreamKind::Http { base, api_key, auth, key_header, provider, reach },
                 UpstreamKind::Http {
                     base: other_base,
                     api_key: other_key,
                     auth: other_auth,
                     key_header: other_header,
                     provider: other_provider,
+                    reach: other_reach,
                 },
             ) => {
                 base == other_base
@@ -62,6 +63,7 @@ impl UpstreamConfig {
                     && auth == other_auth
                     && key_header == other_header
                     && provider.name == other_provider.name
+                    && reach == other_reach
                     && self.limits == other.limits
             }
             (UpstreamKind::Embedded { model }, UpstreamKind::Embedded { model: other }) => model == other,

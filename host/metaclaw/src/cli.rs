@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
+use crate::commands::calls::CallsArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::setup::SetupArgs;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Agents(AgentsArgs),
     /// List or end the sessions of an agent of the running host
     Sessions(SessionsArgs),
+    /// List, allow or deny the tool calls that policies hold
+    Calls(CallsArgs),
     /// Make, list, revoke or rotate the keys that clients show
     Keys(KeysArgs),
     /// List, show, add or check skills

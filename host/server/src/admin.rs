@@ -2,6 +2,7 @@
 //! loopback port with a key for administration.
 
 mod agents;
+mod calls;
 
 use std::sync::Arc;
 
@@ -63,6 +64,9 @@ fn routes() -> Vec<Route> {
         ("GET", "/admin/metrics", get(metrics)),
         ("POST", "/admin/reload", post(reload)),
         ("POST", "/admin/stop", post(stop)),
+        ("GET", "/admin/calls", get(calls::list)),
+        ("POST", "/admin/calls/{id}/allow", post(calls::allow)),
+        ("POST", "/admin/calls/{id}/deny", post(calls::deny)),
         ("POST", "/admin/agents/{id}/breaker/reset", post(agents::reset)),
         ("GET", "/admin/agents/{id}/sessions", get(agents::sessions)),
         ("POST", "/admin/agents/{id}/sessions/{session}/end", post(agents::end)),

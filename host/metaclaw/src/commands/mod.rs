@@ -2,6 +2,7 @@
 
 mod agents;
 mod background;
+pub(crate) mod calls;
 mod chat;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
         Command::Sessions(args) => sessions::run(&args, &paths, cli.json),
+        Command::Calls(args) => calls::run(&args, &paths, cli.json),
         Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
         Command::Policy(args) => policy::run(args, &paths, cli.json),
