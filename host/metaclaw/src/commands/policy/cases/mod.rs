@@ -5,8 +5,8 @@ mod run;
 mod words;
 mod world;
 
-pub(super) use run::{Runner, agent_policy, generous_limits};
-pub(super) use world::World;
+pub(super) use run::{GRANTS, Runner, agent_policy, generous_limits};
+pub(super) use world::{Kept, World, tool_call};
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,10 @@ pub(super) fn cases_of(module: &Path, named: Option<&Path>) -> PathBuf {
 /// Reads the cases; whatever is wrong with them is said together.
 pub(super) fn read(file: &Path) -> anyhow::Result<Suite> {
     if !file.exists() {
-        bail!("there is no {}: write one (policies/cases/README.md has the format), or name it with --cases", file.display());
+        bail!(
+            "there is no {}: write one (policies/cases/README.md has the format), or name it with --cases",
+            file.display()
+        );
     }
     Suite::read(file).map_err(|problems| anyhow::anyhow!("{problems}")).with_context(|| "the cases cannot be used")
 }
