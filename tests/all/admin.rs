@@ -47,11 +47,12 @@ async fn each_door_opens_to_its_own_keys_only() {
         let text = |route: &Value, name: &str| route[name].as_str().unwrap().to_owned();
         routes[door].as_array().unwrap().iter().map(|r| (text(r, "method"), text(r, "path"))).collect()
     };
-    assert!(listed("admin").len() >= 5 && listed("open").len() >= 7);
+    assert!(listed("admin").len() >= 8 && listed("open").len() >= 7);
     let others =
         [None, Some(&*agent), Some(&*all), Some(ENVIRONMENT[0].1), Some(ENVIRONMENT[1].1), Some(&ended), Some(&gone)];
     let mut tried = 0;
     for (method, path) in listed("admin") {
+        let path = path.replace("{id}", "a").replace("{session}", "s");
         for key in others {
             assert_eq!(ask(&host, &method, format!("{base}{path}"), key).await, 401, "{method} {path} {key:?}");
             tried += 1;
@@ -155,4 +156,66 @@ async fn a_host_without_administration_is_stopped_by_signal() {
     until("it serves on", async || (host.get("/readyz").await["ready"] == true).then_some(())).await;
     assert_eq!(home.run(&["stop"]).0, 0);
     assert!(host.ended().success());
+}
+
+/// What goes on in the host is looked at and mended by hand.
+#[tokio::test]
+async fn a_policy_is_asked_again_and_sessions_are_listed_and_ended_on_demand() {
+    let upstream = Upstream::echo().await;
+    let module = tests::guest("tests/guests/misbehaving");
+    const LEFT_ALONE: &str = "breaker; failed=breaker";
+    let breaker = "breaker: { failures: 2, backoff: 1h, longest: 1h }";
+    let agent = format!(
+        "policy: {{ module: \"{}\", config: {{ do: panic }}, limits: {{ wall: 20s }}, {breaker} }}",
+        module.display()
+    );
+    let home = Home::with(&upstream, &format!("agents: {{ a: {{ {agent} }} }}\n"));
+    let host = home.start_with(&["--dev"]).await;
+    let source = async || {
+        let answer = host.say("hi").agent("a").session("one").send().await;
+        answer.header("x-metaclaw-policy").split("source=").nth(1).unwrap().to_owned()
+    };
+    until("it is left alone", async || (source().await == LEFT_ALONE).then_some(())).await;
+    assert_eq!(source().await, LEFT_ALONE);
+    let (code, out, err) = home.run(&["agents", "reset", "a"]);
+    assert!(code == 0 && out.contains("asked again"), "{out}{err}");
+    assert_eq!(source().await, "builtin; failed=trap", "the module is asked");
+    assert!(home.run(&["agents", "reset", "a"]).1.contains("nothing changed"));
+    let reset = |agent: &str| format!("/admin/agents/{agent}/breaker/reset");
+    assert_eq!(host.admin("POST", &reset("_default")).await["was_open"], false);
+    for unknown in ["nobody", "_shared", "a%2Fb", "%00"] {
+        assert_eq!(host.admin("POST", &reset(unknown)).await["error"]["code"], "unknown_agent", "{unknown}");
+    }
+    let (code, _, err) = home.run(&["agents", "reset", "nobody"]);
+    assert!(code == 1 && err.contains("metaclaw agents list"), "{err}");
+
+    host.say("hi").agent("b").session("one").send().await;
+    host.say("hi").agent("a").session("two").send().await;
+    let listed = async |agent: &str, more: &[&str]| -> Vec<(String, bool)> {
+        let (code, out, err) = home.run(&[&["sessions", "list", "--json", "--agent", agent], more].concat());
+        assert_eq!(code, 0, "{err}");
+        let list: Value = serde_json::from_str(&out).unwrap();
+        let row = |s: &Value| (s["session"].as_str().unwrap().to_owned(), s["open"].as_bool().unwrap());
+        list["sessions"].as_array().unwrap().iter().map(row).collect()
+    };
+    let (one, two) = (|open| ("one".to_owned(), open), |open| ("two".to_owned(), open));
+    until("all is recorded", async || (listed("a", &[]).await == [two(true), one(true)]).then_some(())).await;
+    let (code, out, _) = home.run(&["sessions", "list", "--agent", "a"]);
+    assert!(code == 0 && out.lines().count() == 3 && out.contains("two "), "{out}");
+    let end = ["sessions", "end", "--agent", "a", "one"];
+    assert!(home.run(&end).1.contains("ended \"one\""));
+    assert!(home.run(&end).1.contains("nothing changed"));
+    assert_eq!(listed("a", &[]).await, [two(true)]);
+    let mut all = listed("a", &["--all"]).await;
+    all.sort();
+    assert_eq!(all, [one(false), two(true)]);
+    assert_eq!(listed("b", &[]).await, [one(true)], "another agent's session of the same name goes on");
+    assert_eq!(listed("nobody", &[]).await, []);
+    assert_eq!(host.admin("POST", "/admin/agents/a/sessions/%00/end").await["error"]["code"], "unknown_session");
+
+    // The name begins anew; nothing of this is to be had at the front door.
+    host.say("hi").agent("a").session("one").send().await;
+    until("it is recorded", async || listed("a", &[]).await.contains(&one(true)).then_some(())).await;
+    let request = host.client.get(host.url("/admin/agents/a/sessions")).send().await.unwrap();
+    assert_eq!(request.status().as_u16(), 404);
 }

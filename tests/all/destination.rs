@@ -148,3 +148,34 @@ async fn the_environments_proxies_are_not_used() {
     assert_eq!(host.say("hi").send().await.words(), "echo: hi");
     assert_eq!(forbidden.visits(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_leads_nearer_than_config_says_is_not_asked() {
+    let (forbidden, home) = (Forbidden::new().await, Home::new());
+    let port = forbidden.address.rsplit(':').next().unwrap();
+    let at = |reach: &str| format!("llm: {{ api_base: \"http://localhost:{port}/v1\", addresses: {reach} }}\n");
+    for reach in ["public", "private"] {
+        home.config(&at(reach));
+        let host = home.start().await;
+        for stream in [false, true] {
+            let answer = host.say("hi").with("stream", stream.into()).send().await;
+            assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_unreachable"), "{}", answer.text);
+            assert!(!answer.text.contains("127.0.0.1") && !answer.text.contains("localhost"), "{}", answer.text);
+        }
+        let log = host.log();
+        assert!(log.contains("leads where it must not"), "the operator is told: {log}");
+    }
+    assert_eq!(forbidden.visits(), 0);
+
+    home.config(&at("local"));
+    let host = home.start().await;
+    let turn = host.say("hi");
+    tokio::select! {
+        _ = turn.send() => unreachable!("nobody answers there"),
+        () = async {
+            while forbidden.visits() == 0 {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -152,6 +153,63 @@ async fn an_upstream_that_keeps_failing_is_left_alone_then_tried_by_one_and_take
     assert_eq!(host.metric(ejected).await, 0);
     let answer = host.say("hi").send().await;
     assert_eq!((answer.words().as_str(), answer.header("x-metaclaw-upstream")), ("a", ""));
+}
+
+#[tokio::test]
+async fn streams_that_break_count_and_clients_that_leave_do_not() {
+    let (a, feed) = by_hand().await;
+    let b = upstream("b", 200).await;
+    let home = Home::new();
+    home.config(&format!(
+        "upstreams:\n{}{}agents: {{ _default: {{ upstream: a, fallbacks: b }} }}\n",
+        named("a", &a, "retries: { max: 0 }, ejection: { failures: 3, backoff: 1h, longest: 1h }"),
+        named("b", &b, QUICK)
+    ));
+    let host = home.start().await;
+    let begin = async || {
+        let turn = host.say("hi").with("stream", true.into());
+        let begun = tokio::join!(turn.begin(), async {
+            let sender = tests::until("it is asked", async || feed.lock().unwrap().take()).await;
+            sender.send(Ok("data: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\n".into())).await.unwrap();
+            sender
+        });
+        let (mut body, sender) = (begun.0.bytes_stream(), begun.1);
+        body.next().await.unwrap().unwrap();
+        (body, sender)
+    };
+    let end = async |how: &str| {
+        let (mut body, sender) = begin().await;
+        let last = match how {
+            "leave" => {
+                drop(body);
+                return sender.closed().await;
+            }
+            "break" => Err(std::io::Error::other("cut")),
+            "garbage" => Ok("data: <html>\n\n"),
+            "limited" => Ok("data: {\"error\":{\"code\":429,\"message\":\"slow down\"}}\n\n"),
+            _ => Ok("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"),
+        };
+        sender.send(last.map(Bytes::from)).await.unwrap();
+        drop(sender);
+        let mut rest = String::new();
+        while let Some(piece) = body.next().await {
+            rest += str::from_utf8(&piece.unwrap()).unwrap();
+        }
+        assert_eq!(rest.ends_with("data: [DONE]\n\n"), how == "whole", "{how}: {rest}");
+    };
+    let before =
+        ["break", "garbage", "whole", "break", "leave", "leave", "leave", "limited", "limited", "limited", "garbage"];
+    for how in before {
+        end(how).await;
+    }
+    let ejected = r#"metaclaw_upstream_ejected{upstream="a"}"#;
+    assert_eq!((a.seen().len(), host.metric(ejected).await), (before.len(), 0), "two failures in a row, and two again");
+    end("break").await;
+    let next = host.say("hi").with("stream", true.into()).send();
+    let answer =
+        tokio::time::timeout(Duration::from_secs(10), next).await.expect("`b` answers, and nobody waits for `a`");
+    assert_eq!((answer.words().as_str(), answer.header("x-metaclaw-upstream")), ("b", "b; attempts=1"));
+    assert_eq!((a.seen().len(), host.metric(ejected).await), (before.len() + 1, 1));
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ use tokio::sync::mpsc;
 const REQUEST: &str = concat!(
     r#"{"model":"asked", "temperature":0.70,"top_p":1.0, "store":true,"metadata":{"a":[1]},"seed":7 ,"max_tokens":500,"#,
     r#""messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Weather?"}],"#,
-    r#""tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object"}}}],"#,
+    r#""tools":[{"type":"function","function":{"name":"get_weather","parameters":{"type":"object","#,
+    r#""properties":{"city":{"type":"string"},"days":{"type":"integer"}}}}}],"#,
     r#""prompt_cache_key":"k","frequency_penalty":0.10,"presence_penalty":0,"top_k":5,"x_unknown":1.00}"#
 );
 
@@ -25,12 +26,14 @@ fn model(preset: &Preset) -> &'static str {
     if preset.name == "kimi" { "kimi-k2.6" } else { "a-model" }
 }
 
-/// What the model writes: reasoning in the marks that this provider may leave in the words, then a call in each markup.
+/// What the model writes: reasoning in the marks that this provider may leave in the words, then a call in each markup, of
+/// which Qwen's has two forms.
 fn text(preset: &Preset) -> String {
     let (open, close) = preset.quirks.lifts.reasoning.first().copied().unwrap_or(("<think>", "</think>"));
     format!(
         "{open}It must be asked.{close}\n\nI ask.\n<tool_call>\n{{\"name\": \"get_weather\", \"arguments\": {{\"city\": \"Ulm\"}}}}\n\
-         </tool_call><|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>\
+         </tool_call>\n<tool_call>\n<function=get_weather>\n<parameter=city>\nNeu-Ulm\n</parameter>\n<parameter=days>\n3\n</parameter>\n\
+         </function>\n</tool_call><|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>\
          {{\"city\": \"Bonn\"}}<|tool_call_end|><|tool_calls_section_end|>"
     )
 }
@@ -178,7 +181,7 @@ async fn what_is_lifted_is_the_same_in_both_forms() {
     let host = start(&upstream).await;
     for preset in presets() {
         let lifts = &preset.quirks.lifts;
-        let calls = u64::from(lifts.kimi_calls) + u64::from(lifts.qwen_calls);
+        let calls = u64::from(lifts.kimi_calls) + 2 * u64::from(lifts.qwen_calls);
         let (_, answer) = ask(&host, preset, false).await;
         let answer: Value = serde_json::from_str(&answer).unwrap();
         let (_, stream) = ask(&host, preset, true).await;

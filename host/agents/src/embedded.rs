@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -104,19 +105,7 @@ impl Embedded {
         };
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let head = CompletionHead { id: format!("chatcmpl-{}", Uuid::now_v7().simple()), created, model };
-        let tokens = Arc::<OnceLock<TokenTrace>>::default();
-        let body = EmbeddedBody {
-            events,
-            first,
-            head,
-            streamed,
-            usage,
-            text: String::new(),
-            began: false,
-            ended: false,
-            tokens: tokens.clone(),
-        };
-        Ok(Answering { body: BackendBody::Embedded(body), tokens })
+        EmbeddedBody::new(events, first, head, streamed, usage).answering().await
     }
 
     /// Ends every request and waits for the model's thread.
@@ -153,6 +142,28 @@ fn request(wishes: Wishes, session: String) -> Result<Request, EmbeddedError> {
 }
 
 impl EmbeddedBody {
+    fn new(
+        events: mpsc::Receiver<Event>,
+        first: Option<Event>,
+        head: CompletionHead,
+        streamed: bool,
+        usage: bool,
+    ) -> Self {
+        let (text, began, ended, tokens) = (String::new(), false, false, Arc::default());
+        EmbeddedBody { events, first, head, streamed, usage, text, began, ended, tokens }
+    }
+
+    /// A stream goes out as it comes. Of an answer in one piece nothing can be sent before its end, and until then a status
+    /// can say that there is none.
+    async fn answering(mut self) -> Result<Answering, EmbeddedError> {
+        let tokens = self.tokens.clone();
+        let body = match self.streamed {
+            true => BackendBody::Embedded(self),
+            false => BackendBody::Whole(poll_fn(|cx| self.poll_data(cx)).await.transpose()?),
+        };
+        Ok(Answering { body, tokens })
+    }
+
     /// Whether the last bytes have been given.
     pub(crate) fn is_done(&self) -> bool {
         self.ended
@@ -199,6 +210,68 @@ impl EmbeddedBody {
         match self.streamed {
             true => self.head.last_events(reason, self.usage.then_some(usage)),
             false => self.head.whole(&self.text, reason, usage),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer of a model that says these events and hangs up.
+    async fn answer(events: Vec<Event>, streamed: bool) -> Result<Answering, EmbeddedError> {
+        let (sender, receiver) = mpsc::channel(events.len() + 1);
+        for event in events {
+            sender.send(event).await.unwrap();
+        }
+        drop(sender);
+        let head = CompletionHead { id: "c".into(), created: 0, model: "m".into() };
+        EmbeddedBody::new(receiver, None, head, streamed, false).answering().await
+    }
+
+    async fn read(body: &mut BackendBody) -> (String, Option<String>) {
+        let mut text = String::new();
+        loop {
+            match poll_fn(|cx| body.poll_data(cx)).await {
+                Some(Ok(data)) => text += str::from_utf8(&data).unwrap(),
+                Some(Err(error)) => return (text, Some(error.to_string())),
+                None => return (text, None),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_that_fails_midway_is_an_error_and_no_half_an_answer() {
+        let text = || Event::Text("half an ".into());
+        let failed = || Event::Failed(ModelError::Name("x".into()));
+        for (events, why) in [(vec![text(), failed()], "\"x\""), (vec![text()], "shut down"), (vec![], "shut down")] {
+            let error = answer(events, false).await.err().expect("there is no answer").to_string();
+            assert!(error.contains(why), "{error}");
+        }
+        for (events, why) in [(vec![text(), failed()], "\"x\""), (vec![text()], "shut down")] {
+            let mut answering = answer(events, true).await.unwrap();
+            let (said, error) = read(&mut answering.body).await;
+            assert!(said.contains("half an ") && said.ends_with("\n\n") && !said.contains("[DONE]"), "{said}");
+            assert!(error.unwrap().contains(why));
+            assert!(answering.tokens.get().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_one_piece_is_there_at_its_end_with_its_tokens() {
+        let (reason, trace) = (FinishReason::Stop, TokenTrace::default());
+        let finish = Finish { reason, prompt_tokens: 3, cached_tokens: 0, completion_tokens: 2, trace };
+        for streamed in [false, true] {
+            let events = vec![Event::Text("all of ".into()), Event::Text("it".into()), Event::Done(finish.clone())];
+            let mut answering = answer(events, streamed).await.unwrap();
+            assert_eq!(matches!(answering.body, BackendBody::Whole(_)), !streamed);
+            let (said, error) = read(&mut answering.body).await;
+            assert_eq!(
+                (error, said.contains("all of it"), said.contains("[DONE]")),
+                (None, !streamed, streamed),
+                "{said}"
+            );
+            assert!(answering.tokens.get().is_some());
         }
     }
 }

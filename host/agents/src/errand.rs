@@ -72,7 +72,18 @@ impl Upstreams {
     }
 
     fn is_resting(&self, target: &Target) -> bool {
-        self.all.get(&*target.upstream).is_some_and(|upstream| upstream.backend.is_resting())
+        self.all.get(&*target.upstream).is_some_and(Upstream::is_resting)
+    }
+}
+
+impl Upstream {
+    fn is_resting(&self) -> bool {
+        let resting = self.backend.is_resting();
+        if resting {
+            // Streams that broke since somebody asked may have done it.
+            self.ejected.set(1);
+        }
+        resting
     }
 }
 

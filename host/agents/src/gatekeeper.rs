@@ -10,7 +10,6 @@ use domain::{Hook, SessionId, ToolCall};
 use policy::{AgentPolicy, Permission, TurnSource};
 use protocol::{StreamCalls, WholeCalls};
 use store::Store;
-use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BackendBody, BackendError};
 use crate::held_calls::HeldCalls;
@@ -26,8 +25,6 @@ pub(crate) struct Gatekeeper {
     pub(crate) held: Arc<HeldCalls>,
     pub(crate) store: Arc<Store>,
     pub(crate) metrics: Metrics,
-    /// Whoever waits for an operator when the host closes waits no more.
-    pub(crate) closing: CancellationToken,
 }
 
 /// A stream whose tool calls are held back until they are decided on.
@@ -102,8 +99,7 @@ impl Gatekeeper {
 
     async fn is_approved(&self, call: &ToolCall, reason: &str) -> bool {
         let limit = self.agent.config.policy.limits.hold;
-        let waiting = self.held.wait(&self.agent.id, &self.session, call, reason, limit);
-        self.closing.run_until_cancelled(waiting).await.unwrap_or(false)
+        self.held.wait(&self.agent.id, &self.session, call, reason, limit).await
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use domain::{AgentId, SessionId, ToolCall};
 use serde::Serialize;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// More calls than this are not held: they are denied at once.
 const MAX_HELD: usize = 256;
@@ -15,7 +16,11 @@ const SHOWN: usize = 4 << 10;
 
 /// The calls that wait for a word.
 #[derive(Debug, Default)]
-pub(crate) struct HeldCalls(Mutex<Waiting>);
+pub(crate) struct HeldCalls {
+    waiting: Mutex<Waiting>,
+    /// Cancelled when nobody will answer any more.
+    closed: CancellationToken,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -80,9 +85,9 @@ impl HeldCalls {
             waiting.calls.insert(id, (held, answer));
             Entry { held: self, id }
         };
-        let allowed = tokio::time::timeout(limit, answered).await;
+        let allowed = self.closed.run_until_cancelled(tokio::time::timeout(limit, answered)).await;
         drop(entry);
-        matches!(allowed, Ok(Ok(true)))
+        matches!(allowed, Some(Ok(Ok(true))))
     }
 
     pub(crate) fn list(&self) -> Vec<HeldCall> {
@@ -95,8 +100,13 @@ impl HeldCalls {
         call.is_some_and(|(_, answer)| answer.send(allow).is_ok())
     }
 
+    /// Denies what waits, and whatever comes: a host that stops waits for nobody.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

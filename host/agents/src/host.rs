@@ -155,7 +155,6 @@ impl Host {
                 held: self.held_calls.clone(),
                 store: self.store.clone(),
                 metrics: self.metrics.clone(),
-                closing: self.closing.clone(),
             })
         });
         let turn = OpenTurn::new(place, begun, incoming.received);
@@ -189,7 +188,7 @@ impl Host {
 
     /// The agent of this name. Where unlisted ones are taken for `_default`, a key of such a one does not become a key of
     /// `_default`.
-    fn agent_for(&self, owners: Option<&[AgentId]>, identity: &Identity) -> Result<Arc<Agent>, TurnError> {
+    pub(crate) fn agent_for(&self, owners: Option<&[AgentId]>, identity: &Identity) -> Result<Arc<Agent>, TurnError> {
         let agent = self.registry.load().find(&identity.agent)?;
         match owners {
             Some(owners) if !owners.contains(&agent.id) => Err(IdentityError::Foreign.into()),
@@ -300,16 +299,6 @@ impl Host {
         self.held_calls.answer(id, allow)
     }
 
-    /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.
-    pub async fn end_session(&self, owners: Option<&[AgentId]>, claims: &HeaderClaims) -> Result<bool, TurnError> {
-        let identity = Identity::settle(owners, claims, &Default::default())?;
-        let session = identity.session.clone().ok_or(IdentityError::NoSession)?;
-        let agent = self.agent_for(owners, &identity)?;
-        self.sessions.forget(&agent.id, &session);
-        let ended = self.recorder.end_session(agent.id.clone(), session).await;
-        ended.ok_or(TurnError::Busy(MAX_IN_FLIGHT))
-    }
-
     /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the
     /// host closes.
     pub async fn tidy_up(&self) {
@@ -351,9 +340,9 @@ impl Host {
         }
     }
 
-    /// Refuses new turns from now on. Turns under way go on.
-    pub fn stop_taking_turns(&self) {
-        self.closing.cancel();
+    /// Denies the tool calls that wait for an operator, now and from now on: who stops the host waits for nobody.
+    pub fn deny_held_calls(&self) {
+        self.held_calls.close();
     }
 
     /// Ends everything, in order: the last turns are recorded, open sessions ended, the store closed.

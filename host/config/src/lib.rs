@@ -24,6 +24,7 @@ mod overview;
 mod paths;
 mod problem;
 mod providers;
+mod reach;
 mod schema;
 mod secret;
 mod server;

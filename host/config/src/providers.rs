@@ -23,7 +23,7 @@ pub struct Preset {
     pub window: Window,
     /// Where its wire format departs from OpenAI's.
     pub quirks: Quirks,
-    /// Where all this is written down.
+    /// Where all this is written down: first the page of its own makers that has its address.
     pub sources: &'static [&'static str],
 }
 
@@ -120,13 +120,34 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 mod tests {
     use super::*;
 
+    /// Where each provider itself writes its address down; read in November 2026.
+    const OWN_PAGES: [(&str, &str); 14] = [
+        ("kimi", "platform.kimi.com"),
+        ("qwen", "www.alibabacloud.com"),
+        ("openai", "platform.openai.com"),
+        ("anthropic", "platform.claude.com"),
+        ("gemini", "ai.google.dev"),
+        ("openrouter", "openrouter.ai"),
+        ("minimax", "platform.minimax.io"),
+        ("novita", "novita.ai"),
+        ("volcengine", "www.volcengine.com"),
+        ("bedrock", "docs.aws.amazon.com"),
+        ("ollama", "docs.ollama.com"),
+        ("vllm", "docs.vllm.ai"),
+        ("sglang", "docs.sglang.io"),
+        ("lmstudio", "lmstudio.ai"),
+    ];
+
     #[test]
     fn presets_are_sound() {
         for (index, preset) in PRESETS.iter().enumerate() {
             let Preset { name, sources, .. } = preset;
             assert!(PRESETS[..index].iter().all(|other| other.name != *name), "{name} is there twice");
             assert!(sources.iter().all(|s| s.starts_with("https://")), "{name}");
-            assert!(*name == "custom" || !sources.is_empty(), "{name}");
+            let own =
+                OWN_PAGES.iter().find(|(provider, _)| provider == name).map(|(_, site)| format!("https://{site}/"));
+            let first_is_own = own.is_some_and(|site| sources.first().is_some_and(|first| first.starts_with(&site)));
+            assert!(*name == "custom" || first_is_own, "{name}: what its makers say comes first");
             let address = preset.address(Some("eu-west-1"));
             assert!(address.is_none_or(|a| a.parse::<crate::BaseUrl>().is_ok_and(|base| base.as_str() == a)), "{name}");
             assert!(!preset.needs_key || preset.api_base.unwrap().starts_with("https://"), "{name}");

@@ -3,12 +3,14 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use domain::{EjectionLimits, RetryLimits, Secret, UpstreamLimits, UpstreamTimeouts};
+use domain::{EjectionLimits, Reach, RetryLimits, Secret, UpstreamLimits, UpstreamTimeouts};
 use url::{Host, Url};
 
 use crate::credential::{self, Credential};
 use crate::load::Reader;
 use crate::providers::{self, Auth, EMBEDDED, Preset};
+use crate::reach;
+use crate::schema::KEYS;
 use crate::setting::unknown;
 use crate::yaml::quote;
 
@@ -46,13 +48,14 @@ impl UpstreamConfig {
     pub fn is_reached_like(&self, other: &UpstreamConfig) -> bool {
         match (&self.kind, &other.kind) {
             (
-                UpstreamKind::Http { base, api_key, auth, key_header, provider },
+                UpstreamKind::Http { base, api_key, auth, key_header, provider, reach },
                 UpstreamKind::Http {
                     base: other_base,
                     api_key: other_key,
                     auth: other_auth,
                     key_header: other_header,
                     provider: other_provider,
+                    reach: other_reach,
                 },
             ) => {
                 base == other_base
@@ -60,6 +63,7 @@ impl UpstreamConfig {
                     && auth == other_auth
                     && key_header == other_header
                     && provider.name == other_provider.name
+                    && reach == other_reach
                     && self.limits == other.limits
             }
             (UpstreamKind::Embedded { model }, UpstreamKind::Embedded { model: other }) => model == other,
@@ -75,6 +79,8 @@ pub enum UpstreamKind {
     Http {
         /// The API's address.
         base: BaseUrl,
+        /// How near it may be, whatever its name leads to.
+        reach: Reach,
         /// Its key; none unless `auth` is [`Auth::Key`].
         api_key: Option<Secret>,
         /// With whose credential it is asked. The client's own goes to no upstream that does not say so.
@@ -232,8 +238,9 @@ fn build_http(
         return placeholder(name);
     };
     check_loop(name, &base_key, &base, reader);
+    let reach = reach::build(name, prefix, &base, reader);
     let Credential { auth, api_key, key_header } = credential::build(prefix, preset, &base, reader);
-    let kind = UpstreamKind::Http { base, api_key, auth, key_header, provider: preset };
+    let kind = UpstreamKind::Http { base, reach, api_key, auth, key_header, provider: preset };
     let (context_window, limits) = (context_window(prefix, reader), limits(prefix, reader));
     UpstreamConfig { name: name.to_owned(), kind, models, context_window, limits }
 }
@@ -290,10 +297,20 @@ fn limits(prefix: &str, reader: &mut Reader<'_>) -> UpstreamLimits {
 }
 
 fn build_embedded(name: &str, prefix: &str, models: Vec<String>, reader: &mut Reader<'_>) -> UpstreamConfig {
-    for key in ["api_base", "api_key", "auth", "key_header", "region"] {
+    for key in ["api_base", "api_key", "auth", "key_header", "addresses", "region"] {
         let path = format!("{prefix}.{key}");
         if reader.settings.mentions(&path) {
             let message = "the embedded model is in this program and needs none";
+            reader.report.warning(&path, reader.place(&path), message, "remove it");
+        }
+    }
+    let limits = KEYS.iter().filter_map(|key| key.path.strip_prefix("llm."));
+    for key in
+        limits.filter(|key| ["timeouts.", "retries.", "ejection."].iter().any(|section| key.starts_with(section)))
+    {
+        let path = format!("{prefix}.{key}");
+        if reader.settings.mentions(&path) {
+            let message = "this does nothing: the embedded model is in this program, and is not waited for, asked again or ejected";
             reader.report.warning(&path, reader.place(&path), message, "remove it");
         }
     }

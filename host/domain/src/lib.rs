@@ -8,6 +8,7 @@ mod grants;
 mod hooks;
 mod ids;
 mod limits;
+mod network;
 mod sample;
 mod secret;
 mod signature;
@@ -21,6 +22,7 @@ pub use ids::{AgentId, AgentName, InvalidAgentName, InvalidSessionId, SessionId,
 pub use limits::{
     BreakerLimits, EjectionLimits, Fallback, PolicyLimits, RetryLimits, UpstreamLimits, UpstreamTimeouts, WarmInstances,
 };
+pub use network::{AddressKind, InvalidReach, Reach};
 pub use sample::{Sample, SampleState, TokenTrace, ToolCall, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};

@@ -56,6 +56,31 @@ impl Admin {
         self.send(self.client.post(format!("{}/admin/stop", self.base)), SHORT).await
     }
 
+    /// As [`of`](Admin::of), for what cannot be done without.
+    pub(crate) fn must(running: &Running, key: Option<&str>) -> anyhow::Result<Admin> {
+        Admin::of(running, key)?.context(
+            "the host's admin listener is closed, or wants a key: see `admin.listen`, and give the key as METACLAW_ADMIN_KEY",
+        )
+    }
+
+    /// `GET /admin/…`, each part of the path by itself.
+    pub(crate) async fn look(&self, path: &[&str]) -> anyhow::Result<Value> {
+        self.send(self.client.get(self.at(path)?), SHORT).await
+    }
+
+    /// `POST /admin/…`, each part of the path by itself.
+    pub(crate) async fn order(&self, path: &[&str]) -> anyhow::Result<Value> {
+        self.send(self.client.post(self.at(path)?), SHORT).await
+    }
+
+    fn at(&self, path: &[&str]) -> anyhow::Result<reqwest::Url> {
+        let mut url = reqwest::Url::parse(&self.base)?;
+        let mut parts = url.path_segments_mut().ok().context("the host's admin listener is at no address")?;
+        parts.clear().push("admin").extend(path);
+        drop(parts);
+        Ok(url)
+    }
+
     async fn send(&self, request: reqwest::RequestBuilder, timeout: Duration) -> anyhow::Result<Value> {
         let request = match &self.key {
             Some(key) => request.header("x-metaclaw-key", key),

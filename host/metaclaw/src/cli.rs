@@ -3,12 +3,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
+use crate::commands::calls::CallsArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::setup::SetupArgs;
 use crate::commands::{
-    config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs,
-    skills::SkillsArgs,
+    config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, policy::PolicyArgs,
+    service::ServiceArgs, sessions::SessionsArgs, skills::SkillsArgs,
 };
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
@@ -52,10 +53,16 @@ pub(crate) enum Command {
     Reload(HostArgs),
     /// List, add, show or remove agents
     Agents(AgentsArgs),
+    /// List or end the sessions of an agent of the running host
+    Sessions(SessionsArgs),
+    /// List, allow or deny the tool calls that policies hold
+    Calls(CallsArgs),
     /// Make, list, revoke or rotate the keys that clients show
     Keys(KeysArgs),
     /// List, show, add or check skills
     Skills(SkillsArgs),
+    /// Write, build, check, test and measure policies
+    Policy(PolicyArgs),
     /// Get and list models that run in this process
     Models(ModelsArgs),
     /// Show, read, change or check the configuration
@@ -149,6 +156,7 @@ pub(crate) struct HostArgs {
   metaclaw agents list
   metaclaw agents add researcher --mode rl
   metaclaw agents show researcher
+  metaclaw agents reset researcher
   metaclaw agents remove researcher")]
 pub(crate) struct AgentsArgs {
     #[command(subcommand)]
@@ -171,6 +179,13 @@ pub(crate) enum AgentsCommand {
     Show {
         /// The agent; `_default` for the one of requests that name none
         id: String,
+    },
+    /// Let the running host ask an agent's policy again at once, though it failed again and again
+    Reset {
+        /// The agent; `_default` for the one of requests that name none
+        id: String,
+        #[command(flatten)]
+        host: HostArgs,
     },
     /// Take an agent out of the configuration; its skills, samples and sessions stay
     Remove {

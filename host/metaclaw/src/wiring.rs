@@ -162,10 +162,11 @@ pub(crate) fn spare_huge_pages(config: &Config) {
 /// What answers for an upstream; a model is loaded here.
 pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
     match &upstream.kind {
-        UpstreamKind::Http { base, api_key, auth, key_header, provider } => {
+        UpstreamKind::Http { base, reach, api_key, auth, key_header, provider } => {
             let settings = Settings {
                 name: &upstream.name,
                 base: base.as_str(),
+                reach: *reach,
                 api_key: api_key.as_ref(),
                 key_header,
                 forward: *auth == Auth::Forward,

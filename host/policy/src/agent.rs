@@ -128,6 +128,11 @@ impl AgentPolicy {
         self.0.breakers.iter().any(|(_, breaker)| breaker.is_open())
     }
 
+    /// Lets every module be asked again at once. Says whether one was left alone.
+    pub fn reset_breakers(&self) -> bool {
+        self.0.breakers.iter().fold(false, |was_open, (_, breaker)| breaker.reset() || was_open)
+    }
+
     /// Gives up the instances that have waited too long for their next turn.
     pub fn retire_idle(&self) {
         self.0.warm.retire_idle();

@@ -58,6 +58,13 @@ impl Breaker {
         !self.quiet.load(Ordering::Acquire) && !matches!(*self.state(), State::Closed(_))
     }
 
+    /// Lets calls pass again, as if none had failed. Says whether the module was left alone.
+    pub(crate) fn reset(&self) -> bool {
+        let was_open = self.is_open();
+        self.close();
+        was_open
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,6 +159,17 @@ mod tests {
         breaker.admit(at(13.1)).unwrap().succeeded();
         assert!(!breaker.is_open());
         assert_eq!(fails(&breaker, at(13.2)), None, "it counts anew");
+    }
+
+    #[test]
+    fn it_is_closed_by_hand() {
+        let (breaker, start) = (Breaker::new(LIMITS), Instant::now());
+        (0..3).for_each(|_| {
+            fails(&breaker, start);
+        });
+        assert!(breaker.admit(start).is_none());
+        assert!(breaker.reset() && !breaker.reset(), "it says what it was");
+        assert_eq!([0; 3].map(|_| fails(&breaker, start)), [None, None, Some(LIMITS.backoff)], "it counts anew");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Lifts {
     pub reasoning: &'static [(&'static str, &'static str)],
     /// `<|tool_call_begin|>…`, as Kimi's models write a tool call; it becomes one of `tool_calls`.
     pub kimi_calls: bool,
-    /// `<tool_call>{…}</tool_call>`, as Qwen's models write one; likewise.
+    /// `<tool_call>{…}</tool_call>`, or with `<function=…>` within, as Qwen's models write one; likewise.
     pub qwen_calls: bool,
 }
 

@@ -221,6 +221,11 @@ impl ChatRequest {
         tools.into_iter().filter_map(name).map(Cow::into_owned).collect()
     }
 
+    /// As [`tools`](Self::tools), sharing the body's memory; empty when there are none.
+    pub(crate) fn tools_bytes(&self) -> Bytes {
+        self.known.tools.as_ref().map(|tools| self.body.slice(tools.clone())).unwrap_or_default()
+    }
+
     /// The `tools` value as the client wrote it.
     pub fn tools(&self) -> Option<&str> {
         self.known.tools.as_ref().map(|t| self.raw(t))

@@ -1,9 +1,12 @@
 //! What an operator sees and changes, on a listener of its own that no agent's key opens: a Unix socket of this user, or a
 //! loopback port with a key for administration.
 
+mod agents;
+mod calls;
+
 use std::sync::Arc;
 
-use agents::Host;
+use ::agents::{Host, Reloads};
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
@@ -61,6 +64,12 @@ fn routes() -> Vec<Route> {
         ("GET", "/admin/metrics", get(metrics)),
         ("POST", "/admin/reload", post(reload)),
         ("POST", "/admin/stop", post(stop)),
+        ("GET", "/admin/calls", get(calls::list)),
+        ("POST", "/admin/calls/{id}/allow", post(calls::allow)),
+        ("POST", "/admin/calls/{id}/deny", post(calls::deny)),
+        ("POST", "/admin/agents/{id}/breaker/reset", post(agents::reset)),
+        ("GET", "/admin/agents/{id}/sessions", get(agents::sessions)),
+        ("POST", "/admin/agents/{id}/sessions/{session}/end", post(agents::end)),
     ]
 }
 
@@ -92,7 +101,7 @@ async fn status(State(app): State<AdminApp>) -> Response<Body> {
     let mut problems = app.host.problems();
     let ready = problems.is_empty();
     problems.extend(app.key_trouble.load().iter().map(|trouble| trouble.to_string()));
-    let agents::Reloads { count, problems: reload_problems } = app.host.reloads();
+    let Reloads { count, problems: reload_problems } = app.host.reloads();
     let ring = app.access.ring();
     let state = json!({
         "host": *app.about,

@@ -42,6 +42,10 @@ pub(crate) enum HttpError {
     NotFound,
     #[error("this path does not take that method")]
     Method,
+    #[error("no agent of this name is configured, nor has one spoken: see `metaclaw agents list`")]
+    NoAgent,
+    #[error("this is no session's name: see `metaclaw sessions list`")]
+    NoSession,
     #[error("no turn has this id, or it is not recorded yet")]
     NoTurn,
     #[error("the store cannot be read: {0}")]
@@ -73,6 +77,8 @@ impl HttpError {
             HttpError::Ambiguous(_) => (StatusCode::BAD_REQUEST, INVALID, "ambiguous_request"),
             HttpError::NotFound => (StatusCode::NOT_FOUND, INVALID, "not_found"),
             HttpError::Method => (StatusCode::METHOD_NOT_ALLOWED, INVALID, "method_not_allowed"),
+            HttpError::NoAgent => (StatusCode::NOT_FOUND, INVALID, "unknown_agent"),
+            HttpError::NoSession => (StatusCode::NOT_FOUND, INVALID, "unknown_session"),
             HttpError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),
             HttpError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "store_error"),
         }
@@ -153,7 +159,9 @@ fn turn_shape(error: &TurnError) -> Shape {
         TurnError::Closing => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
         TurnError::NoUpstream { .. } => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "no_upstream"),
         TurnError::Upstream(BackendError::Http(error)) => match error {
-            UpstreamError::Unreachable { .. } => (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_unreachable"),
+            UpstreamError::Unreachable { .. } | UpstreamError::Forbidden { .. } => {
+                (StatusCode::BAD_GATEWAY, UPSTREAM, "upstream_unreachable")
+            }
             UpstreamError::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, UPSTREAM, "upstream_timeout"),
             UpstreamError::NoCredential { .. } => (StatusCode::UNAUTHORIZED, AUTHENTICATION, "missing_credential"),
             // The client's own login: it alone can mend it.

@@ -4,6 +4,7 @@
 
 mod access;
 mod admin;
+
 mod admin_listener;
 mod chat;
 mod claims;

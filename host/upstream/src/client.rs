@@ -2,17 +2,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use domain::{Secret, UpstreamLimits};
+use domain::{Reach, Secret, UpstreamLimits};
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method};
 use protocol::{Flaw, Quirks, Spliced};
+use reqwest::dns::Resolve;
 use reqwest::{Client, Request, Url};
 use tokio::time::Instant;
 
 use crate::body::{Pieces, UpstreamBody};
 use crate::credential::{self, Credential};
 use crate::error::{BuildError, UpstreamError, root_cause};
-use crate::health::{Budget, Health};
+use crate::guard::{self, Guarded, SystemResolver};
+use crate::health::{self, Budget, Health, Watch};
 use crate::reply::{self, Reply, Wanted};
 use crate::retry::Pauses;
 
@@ -31,6 +33,8 @@ pub struct Settings<'a> {
     pub name: &'a str,
     /// The base address, such as `https://api.openai.com/v1`.
     pub base: &'a str,
+    /// How near it may be.
+    pub reach: Reach,
     /// The provider's key.
     pub api_key: Option<&'a Secret>,
     /// The header that carries the key: in `authorization` it is a bearer token, in any other it stands alone.
@@ -55,7 +59,7 @@ pub struct HttpUpstream {
     forward: bool,
     quirks: &'static Quirks,
     limits: UpstreamLimits,
-    health: Health,
+    health: Arc<Health>,
     budget: Budget,
 }
 
@@ -92,12 +96,20 @@ pub fn install_crypto() {
 impl HttpUpstream {
     /// Sets the client up; opens no connection.
     pub fn new(settings: &Settings<'_>) -> Result<Self, BuildError> {
+        Self::with_resolver(settings, SystemResolver)
+    }
+
+    pub(crate) fn with_resolver(settings: &Settings<'_>, resolver: impl Resolve + 'static) -> Result<Self, BuildError> {
         let name = || settings.name.to_owned();
         let bad_base = || BuildError::Base { name: name(), base: settings.base.to_owned() };
         let chat =
             Url::parse(&format!("{}/chat/completions", settings.base.trim_end_matches('/'))).map_err(|_| bad_base())?;
         if !matches!(chat.scheme(), "http" | "https") {
             return Err(bad_base());
+        }
+        // An address is asked as it stands; the guard sees names.
+        if let Some(refused) = guard::literal(&chat).filter(|kind| !settings.reach.has(*kind)) {
+            return Err(BuildError::Address { name: name(), kind: refused.name() });
         }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -113,13 +125,14 @@ impl HttpUpstream {
             .user_agent(concat!("metaclaw/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            .dns_resolver(Guarded::new(settings.name.into(), settings.reach, resolver))
             .tcp_nodelay(true)
             .connect_timeout(settings.limits.timeouts.connect)
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
             .build()
             .map_err(|source| BuildError::Client { name: name(), source })?;
         let limits = settings.limits;
-        let (health, budget) = (Health::new(limits.ejection), Budget::new(&limits.retries));
+        let (health, budget) = (Arc::new(Health::new(limits.ejection)), Budget::new(&limits.retries));
         let api_key = settings.api_key.cloned();
         let (name, forward, quirks) = (settings.name.into(), settings.forward, settings.quirks);
         Ok(HttpUpstream { name, client, chat, headers, api_key, forward, quirks, limits, health, budget })
@@ -152,9 +165,15 @@ impl HttpUpstream {
         let mut pauses = Pauses::new(&self.limits.retries);
         loop {
             let error = match self.attempt(question, first_byte, deadline).await {
-                Ok(reply) => {
+                Ok(mut reply) => {
                     (question.note)("answered");
-                    trial.succeeded();
+                    match &mut reply {
+                        Reply::Whole(_) => trial.succeeded(),
+                        Reply::Events(events) => {
+                            trial.begun();
+                            events.watch(Watch::new(self.health.clone(), self.name.clone()));
+                        }
+                    }
                     return Ok(reply);
                 }
                 Err(error) => error,
@@ -166,8 +185,8 @@ impl HttpUpstream {
             let Some(until) = again else {
                 if !error.is_its_fault() {
                     trial.succeeded();
-                } else if let Some(pause) = trial.failed(std::time::Instant::now()) {
-                    tracing::warn!(upstream = %self.name, %error, ?pause, "an upstream keeps failing: turns go elsewhere if they can");
+                } else {
+                    health::report(&self.name, &error, trial.failed(std::time::Instant::now()));
                 }
                 return Err(error);
             };
@@ -246,6 +265,9 @@ impl HttpUpstream {
 
     fn failed(&self, error: &reqwest::Error) -> UpstreamError {
         let name = self.name.to_string();
+        if let Some(refused) = guard::refused(error) {
+            return UpstreamError::Forbidden { name, kind: refused.kind.name() };
+        }
         if error.is_connect() {
             let reason = if error.is_timeout() { "no connection in time".to_owned() } else { root_cause(error) };
             UpstreamError::Unreachable { name, reason }

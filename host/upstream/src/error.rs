@@ -14,6 +14,16 @@ pub enum BuildError {
         /// As configured.
         base: String,
     },
+    /// The address is nearer than config says.
+    #[error(
+        "upstream `{name}`: `api_base` is a {kind} address, which `addresses` does not allow: check the address, or `addresses`"
+    )]
+    Address {
+        /// The upstream's name.
+        name: String,
+        /// The kind of address.
+        kind: &'static str,
+    },
     /// The key cannot be sent.
     #[error("upstream `{name}`: the API key holds characters that a header cannot carry: check for line breaks")]
     Key {
@@ -41,6 +51,14 @@ pub enum UpstreamError {
         name: String,
         /// What the network said.
         reason: String,
+    },
+    /// Its name leads to no address that is allowed.
+    #[error("upstream `{name}` leads to a {kind} address, which its `addresses` in the configuration does not allow")]
+    Forbidden {
+        /// The upstream's name.
+        name: String,
+        /// The kind of address.
+        kind: &'static str,
     },
     /// Nothing came in time.
     #[error("upstream `{name}` did not answer in time")]
@@ -126,7 +144,7 @@ impl UpstreamError {
     /// What became of the request in one word, for metrics.
     pub fn outcome(&self) -> &'static str {
         match self {
-            UpstreamError::Unreachable { .. } => "unreachable",
+            UpstreamError::Unreachable { .. } | UpstreamError::Forbidden { .. } => "unreachable",
             UpstreamError::Timeout { .. } => "timeout",
             UpstreamError::Rejected { status: 429, .. } => "limited",
             UpstreamError::NoCredential { .. } | UpstreamError::RefusedClient { .. } => "rejected",
@@ -171,6 +189,7 @@ impl UpstreamError {
         !matches!(
             self,
             UpstreamError::Rejected { status: 400..=499, .. }
+                | UpstreamError::Malformed { flaw: Flaw::Error { status: Some(400..=499), .. }, .. }
                 | UpstreamError::NoCredential { .. }
                 | UpstreamError::RefusedClient { .. }
         )
@@ -224,6 +243,7 @@ mod tests {
         for (error, again, elsewhere, its_fault) in [
             (UpstreamError::Unreachable { name: name(), reason: String::new() }, true, true, true),
             (UpstreamError::Broken { name: name(), reason: String::new() }, true, true, true),
+            (UpstreamError::Forbidden { name: name(), kind: "private" }, false, true, true),
             (UpstreamError::Timeout { name: name() }, false, true, true),
             (UpstreamError::Malformed { name: name(), flaw: Flaw::Json }, false, true, true),
             (UpstreamError::Encoded { name: name() }, false, true, true),

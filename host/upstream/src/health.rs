@@ -1,8 +1,10 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::{EjectionLimits, RetryLimits};
+
+use crate::error::UpstreamError;
 
 /// Whether an upstream is worth asking. One that fails again and again is ejected: left alone for a while, longer each time,
 /// and then tried by one turn.
@@ -16,11 +18,11 @@ pub(crate) struct Health {
     state: Mutex<Ejected>,
 }
 
-/// Of no meaning while `ejected` is false.
 #[derive(Debug)]
 struct Ejected {
     until: Instant,
-    pause: Duration,
+    /// The last one; none since an answer was complete.
+    pause: Option<Duration>,
     /// A turn is under way to see whether it answers again.
     trying: bool,
 }
@@ -30,6 +32,14 @@ struct Ejected {
 pub(crate) struct Trial<'a> {
     health: &'a Health,
     tries: bool,
+}
+
+/// A stream that has begun, and may yet break. Dropped without a report, as when the client goes away, it says nothing about
+/// its upstream.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    health: Arc<Health>,
+    upstream: Arc<str>,
 }
 
 /// Keeps an outage from being multiplied: turns save up for retries, and a retry costs. After gRPC's retry throttling.
@@ -46,7 +56,7 @@ const RETRY: i64 = 100;
 
 impl Health {
     pub(crate) fn new(limits: EjectionLimits) -> Self {
-        let state = Ejected { until: Instant::now(), pause: limits.backoff, trying: false };
+        let state = Ejected { until: Instant::now(), pause: None, trying: false };
         Health { limits, failures: AtomicU32::new(0), ejected: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
@@ -75,38 +85,83 @@ impl Health {
     fn state(&self) -> MutexGuard<'_, Ejected> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Trial<'_> {
-    /// It has answered.
-    pub(crate) fn succeeded(self) {
-        if self.health.failures.load(Ordering::Relaxed) != 0 {
-            self.health.failures.store(0, Ordering::Relaxed);
+    /// All of an answer has come.
+    fn completed(&self) {
+        self.taken_back();
+        if self.failures.load(Ordering::Relaxed) != 0 {
+            self.failures.store(0, Ordering::Relaxed);
+            self.state().pause = None;
         }
-        if self.health.is_ejected() {
-            let mut state = self.health.state();
-            self.health.ejected.store(false, Ordering::Release);
-            state.pause = self.health.limits.backoff;
+    }
+
+    fn taken_back(&self) {
+        if self.is_ejected() {
+            let _state = self.state();
+            self.ejected.store(false, Ordering::Release);
         }
     }
 
     /// It has failed, by its own fault. Says for how long it is left alone from now on, if it was not before.
-    pub(crate) fn failed(self, now: Instant) -> Option<Duration> {
-        let limits = &self.health.limits;
-        let failures = self.health.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+    fn failed(&self, now: Instant, tries: bool) -> Option<Duration> {
+        let limits = &self.limits;
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if limits.failures == 0 || failures < limits.failures {
             return None;
         }
-        let mut state = self.health.state();
-        let ejected = self.health.is_ejected();
+        let mut state = self.state();
         // One that is asked though it rests, for want of another, has failed as expected.
-        if ejected && !self.tries {
+        if self.is_ejected() && !tries {
             return None;
         }
-        state.pause = if ejected { state.pause.saturating_mul(2).min(limits.longest) } else { limits.backoff };
-        state.until = now + state.pause;
-        self.health.ejected.store(true, Ordering::Release);
-        Some(state.pause)
+        let pause = state.pause.map_or(limits.backoff, |last| last.saturating_mul(2).min(limits.longest));
+        state.pause = Some(pause);
+        state.until = now + pause;
+        self.ejected.store(true, Ordering::Release);
+        Some(pause)
+    }
+}
+
+impl Trial<'_> {
+    /// It has answered, in whole.
+    pub(crate) fn succeeded(self) {
+        self.health.completed();
+    }
+
+    /// It has begun to answer: turns may go there again, but what it was counted it is counted still, until all has come.
+    pub(crate) fn begun(self) {
+        self.health.taken_back();
+    }
+
+    /// It has failed, by its own fault. Says for how long it is left alone from now on, if it was not before.
+    pub(crate) fn failed(self, now: Instant) -> Option<Duration> {
+        self.health.failed(now, self.tries)
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(health: Arc<Health>, upstream: Arc<str>) -> Self {
+        Watch { health, upstream }
+    }
+
+    /// The stream has come to its end.
+    pub(crate) fn completed(self) {
+        self.health.completed();
+    }
+
+    /// It ended otherwise.
+    pub(crate) fn broke(self, error: &UpstreamError) {
+        if error.is_its_fault() {
+            let pause = self.health.failed(Instant::now(), false);
+            report(&self.upstream, error, pause);
+        }
+    }
+}
+
+/// Says that an upstream is left alone from now on, if it is.
+pub(crate) fn report(upstream: &str, error: &UpstreamError, pause: Option<Duration>) {
+    if let Some(pause) = pause {
+        tracing::warn!(%upstream, %error, ?pause, "an upstream keeps failing: turns go elsewhere if they can");
     }
 }
 
@@ -168,6 +223,34 @@ mod tests {
         assert_eq!([7.0, 7.1, 7.2].map(failed), [None, None, seconds(1)], "it counts anew");
         let never = Health::new(EjectionLimits { failures: 0, ..LIMITS });
         assert!((0..100).all(|_| never.begin(start).failed(start).is_none()));
+    }
+
+    #[test]
+    fn a_stream_counts_by_its_end() {
+        let broken = || UpstreamError::Broken { name: "u".into(), reason: String::new() };
+        let refused = || UpstreamError::Rejected { name: "u".into(), status: 429, body: "".into(), retry_after: None };
+        let health = Arc::new(Health::new(LIMITS));
+        let begin = || {
+            health.begin(Instant::now()).begun();
+            Watch::new(health.clone(), "u".into())
+        };
+        [begin(), begin()].into_iter().for_each(|watch| watch.broke(&broken()));
+        begin().completed();
+        [begin(), begin()].into_iter().for_each(|watch| watch.broke(&broken()));
+        drop(begin());
+        begin().broke(&refused());
+        assert!(!health.is_ejected(), "a client that leaves says nothing, nor does who may not ask");
+        begin().broke(&broken());
+        assert!(health.is_resting(Instant::now()), "three in a row");
+        // It begins well and breaks, again and again: it rests longer each time.
+        for seconds in [2, 3, 3] {
+            let later = Instant::now() + Duration::from_secs(10);
+            health.begin(later).begun();
+            assert!(!health.is_ejected());
+            assert_eq!(health.failed(later, false), Some(Duration::from_secs(seconds)));
+        }
+        begin().completed();
+        assert_eq!([0; 3].map(|_| health.failed(Instant::now(), false).map(|p| p.as_secs())), [None, None, Some(1)]);
     }
 
     #[test]

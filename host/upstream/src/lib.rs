@@ -2,7 +2,8 @@
 //!
 //! Where a request goes and with which credential is decided by config alone and bound together in one [`HttpUpstream`].
 //! Nothing in a request, an answer or a redirect changes it: redirects are not followed and ambient proxy variables are
-//! not read.
+//! not read. A name is asked only at an address as near as config says, whatever it leads to today: the addresses that were
+//! looked at are the ones that are connected to.
 //!
 //! What comes back is a chat completion, or a stream of whole events that are pieces of one, or an error: see [`Reply`].
 
@@ -10,6 +11,7 @@ mod body;
 mod client;
 mod credential;
 mod error;
+mod guard;
 mod health;
 mod reply;
 mod retry;

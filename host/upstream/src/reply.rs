@@ -7,6 +7,7 @@ use protocol::{Answer, BOM, EventGate, Flaw, Passed};
 
 use crate::body::UpstreamBody;
 use crate::error::UpstreamError;
+use crate::health::Watch;
 
 /// What the client wants to have.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +32,8 @@ pub struct Events {
     /// Passed already.
     ready: Option<Bytes>,
     failed: Option<UpstreamError>,
+    /// To be told how it ends.
+    watch: Option<Watch>,
     body: UpstreamBody,
     name: String,
     trailing: usize,
@@ -154,7 +157,17 @@ async fn begin(name: &str, mut body: UpstreamBody, first: Bytes) -> Result<Event
             let ready = Some(passed.events).filter(|events| !events.is_empty());
             let failed = passed.flaw.map(malformed);
             let name = name.to_owned();
-            return Ok(Events { gate, ready, failed, body, name, trailing: 0, hurried: false, over: false });
+            return Ok(Events {
+                gate,
+                ready,
+                failed,
+                watch: None,
+                body,
+                name,
+                trailing: 0,
+                hurried: false,
+                over: false,
+            });
         }
         if let Some(flaw) = passed.flaw {
             return Err(malformed(flaw));
@@ -172,8 +185,22 @@ impl Events {
         self.gate.is_done() && self.ready.is_none()
     }
 
+    pub(crate) fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
+    }
+
     /// The next whole events; none after `[DONE]`, or after an error.
     pub fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
+        let next = self.poll_next(cx);
+        if let Poll::Ready(Some(Err(error))) = &next {
+            self.watch.take().into_iter().for_each(|watch| watch.broke(error));
+        } else if self.gate.is_done() {
+            self.watch.take().into_iter().for_each(Watch::completed);
+        }
+        next
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, UpstreamError>>> {
         if let Some(ready) = self.ready.take() {
             return Poll::Ready(Some(Ok(ready)));
         }

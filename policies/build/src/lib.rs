@@ -4,6 +4,10 @@
 //! is then wrapped as a component from the interface description that `wit-bindgen` left in it. The same sources, lock
 //! file and toolchain give the same bytes, wherever the checkout and the target directory are.
 
+mod wrap;
+
+pub use wrap::wrap;
+
 use std::env::{VarError, vars_os};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -47,7 +51,7 @@ pub enum BuildError {
     /// The core module cannot become a component.
     #[error("the wasm file of {guest} cannot be wrapped as a component: {reason}")]
     Wrap {
-        /// The crate's directory.
+        /// The crate's directory, or that of the world.
         guest: PathBuf,
         /// What the encoder said.
         reason: String,

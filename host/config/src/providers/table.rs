@@ -40,6 +40,8 @@ pub(crate) const PRESETS: &[Preset] = &[
             ..lifting(KIMI)
         },
         sources: &[
+            "https://platform.kimi.com/docs/api/overview",
+            "https://platform.kimi.ai/docs/api/overview",
             "https://platform.kimi.ai/docs/api/models-overview",
             "https://www.promptfoo.dev/docs/providers/moonshot/",
             "https://dev.to/aihubmix/kimi-k31-pro-migration-guide-five-400s-one-404-and-the-claude-code-codex-config-13k",
@@ -49,14 +51,17 @@ pub(crate) const PRESETS: &[Preset] = &[
     Preset {
         name: "qwen",
         title: "Alibaba Cloud Model Studio (Qwen)",
-        // Keys of the international site belong to https://dashscope-intl.aliyuncs.com/compatible-mode/v1 instead.
+        // Keys of the international site belong to https://dashscope-intl.aliyuncs.com/compatible-mode/v1 instead, those of
+        // Virginia to dashscope-us.aliyuncs.com, those of Hong Kong to cn-hongkong.dashscope.aliyuncs.com.
         api_base: Some("https://dashscope.aliyuncs.com/compatible-mode/v1"),
         key_env: &["DASHSCOPE_API_KEY", "QWEN_API_KEY"],
         needs_key: true,
         window: Window::Models(131_072),
         quirks: lifting(QWEN),
         sources: &[
+            "https://www.alibabacloud.com/help/en/model-studio/compatibility-of-openai-with-dashscope",
             "https://www.alibabacloud.com/help/en/model-studio/deep-thinking",
+            "https://huggingface.co/Qwen/Qwen3-Coder-30B-A3B-Instruct/blob/main/qwen3coder_tool_parser.py",
             "https://www.promptfoo.dev/docs/providers/alibaba",
         ],
     },
@@ -137,6 +142,7 @@ pub(crate) const PRESETS: &[Preset] = &[
         // Its reasoning stands in the words unless `reasoning_split` is asked for.
         quirks: lifting(REASONING),
         sources: &[
+            "https://platform.minimax.io/docs/api-reference/text-openai-api",
             "https://ai-sdk.dev/providers/ai-sdk-providers/minimax",
             "https://java.agentscope.io/v2/en/integration/model/minimax",
             "https://docs.rs/drep-ai/2.5.1/drep/cli/init/presets/static.MINIMAX.html",
@@ -151,7 +157,9 @@ pub(crate) const PRESETS: &[Preset] = &[
         window: Window::Models(131_072),
         // Open models; reasoning stands in the words unless `separate_reasoning` is asked for.
         quirks: lifting(OPEN_MODELS),
+        // Its older pages have /v3/openai.
         sources: &[
+            "https://novita.ai/docs/api-reference/model-apis-llm-create-chat-completion",
             "https://novita.ai/docs/guides/llm-reasoning",
             "https://docs.litellm.ai/docs/providers/novita",
             "https://www.promptfoo.dev/docs/providers/novita/",
@@ -165,7 +173,11 @@ pub(crate) const PRESETS: &[Preset] = &[
         needs_key: true,
         window: Window::Models(131_072),
         quirks: Quirks::NONE,
-        sources: &["https://www.volcengine.com/docs/82379/1330310", "https://docs.openclaw.ai/providers/volcengine"],
+        sources: &[
+            "https://www.volcengine.com/docs/82379/1263482",
+            "https://www.volcengine.com/docs/82379/1330310",
+            "https://docs.openclaw.ai/providers/volcengine",
+        ],
     },
     Preset {
         name: "bedrock",
@@ -177,6 +189,8 @@ pub(crate) const PRESETS: &[Preset] = &[
         quirks: lifting(BEDROCK),
         sources: &[
             "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html",
+            // Has another route beside, https://bedrock-mantle.REGION.api.aws/v1, with models of its own: `api_base` takes it.
+            "https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions-mantle.html",
             "https://github.com/promptfoo/promptfoo/pull/9587",
         ],
     },
@@ -200,7 +214,10 @@ pub(crate) const PRESETS: &[Preset] = &[
         // `--max-model-len` sets another.
         window: Window::Server(32_768),
         quirks: lifting(OPEN_MODELS),
-        sources: &["https://docs.vllm.ai/en/latest/features/tool_calling/"],
+        sources: &[
+            "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html",
+            "https://docs.vllm.ai/en/latest/features/tool_calling/",
+        ],
     },
     Preset {
         name: "sglang",
@@ -213,6 +230,7 @@ pub(crate) const PRESETS: &[Preset] = &[
         window: Window::Server(32_768),
         quirks: lifting(OPEN_MODELS),
         sources: &[
+            "https://docs.sglang.io/docs/basic_usage/send_request",
             "https://docs.sglang.io/docs/basic_usage/openai_api_completions",
             "https://docs.sglang.io/docs/advanced_features/separate_reasoning",
         ],
@@ -228,6 +246,7 @@ pub(crate) const PRESETS: &[Preset] = &[
         quirks: lifting(OPEN_MODELS),
         sources: &[
             "https://lmstudio.ai/docs/developer/openai-compat",
+            "https://lmstudio.ai/docs/developer/core/authentication",
             "https://github.com/lmstudio-ai/lmstudio-bug-tracker/issues/1569",
         ],
     },

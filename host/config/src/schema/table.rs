@@ -62,6 +62,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("llm.auth_method", Choice(&["api_key", "oauth_token"]), "api_key", "only api_key works in this build"),
     key("llm.model_id", Text, "", "the model to ask, whatever the client asks for; a name or a path when embedded"),
     key("llm.api_base", Url, "", "the API's address, up to and including /v1; providers have their own"),
+    key("llm.addresses", Choice(&["public", "private", "local", "any"]), "",
+        "how near it may be, whatever its name leads to: public; private networks, too; this machine, too; any. By default what its address says"),
     key("llm.api_key", Secret, "", "the provider's key"),
     key("llm.timeouts.connect", Time(1, 10 * MINUTE), "10s", "how long the provider may take to accept a connection"),
     key("llm.timeouts.first_byte", Time(1, DAY), "10m", "how long the first byte of an answer may take, asking again included"),
@@ -82,6 +84,7 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("upstreams.*.provider", Text, "", "as llm.provider"),
     key("upstreams.*.api_base", Url, "", "as llm.api_base"),
+    key("upstreams.*.addresses", Choice(&["public", "private", "local", "any"]), "", "as llm.addresses"),
     key("upstreams.*.api_key", Secret, "", "as llm.api_key"),
     key("upstreams.*.models", List, "", "the models to ask, the preferred one first; none: as the client asks"),
     key("upstreams.*.auth", Choice(&["key", "forward", "none"]), "", "as llm.auth"),

@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 use skills::{SkillTree, TreeOptions};
 
-use crate::cli::{AgentsArgs, AgentsCommand, ModeArg};
+use crate::admin::Admin;
+use crate::cli::{AgentsArgs, AgentsCommand, HostArgs, ModeArg};
 use crate::output;
+use crate::running::Running;
 
 /// A line of `agents list`.
 #[derive(Serialize)]
@@ -28,6 +30,7 @@ pub(crate) fn run(args: AgentsArgs, paths: &Paths, json: bool) -> anyhow::Result
         AgentsCommand::List => list(paths, json),
         AgentsCommand::Show { id } => show(&id, paths, json),
         AgentsCommand::Add { id, mode } => add(&id, mode, paths, json),
+        AgentsCommand::Reset { id, host } => reset(&id, &host, paths, json),
         AgentsCommand::Remove { id } => remove(&id, paths, json),
     }
 }
@@ -96,6 +99,19 @@ fn add(id: &str, mode: Option<ModeArg>, paths: &Paths, json: bool) -> anyhow::Re
         false => {
             output::line(format_args!("added agent `{id}` ({mode}); a running host takes it up when it is restarted"))
         }
+    }
+    Ok(())
+}
+
+fn reset(id: &str, host: &HostArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
+    let id = parse(id)?;
+    let running = Running::find(&paths.home, host.port)?;
+    let admin = Admin::must(&running, host.admin_key.as_deref())?;
+    let state = super::runtime()?.block_on(admin.order(&["agents", id.as_str(), "breaker", "reset"]))?;
+    match (json, state["was_open"] == true) {
+        (true, _) => output::json(&state),
+        (false, true) => output::line(format_args!("the policy of agent `{id}` is asked again")),
+        (false, false) => output::line(format_args!("the policy of agent `{id}` was not left alone; nothing changed")),
     }
     Ok(())
 }

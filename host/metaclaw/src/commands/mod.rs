@@ -2,6 +2,7 @@
 
 mod agents;
 mod background;
+pub(crate) mod calls;
 mod chat;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -9,7 +10,9 @@ pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod openclaw;
+pub(crate) mod policy;
 pub(crate) mod service;
+pub(crate) mod sessions;
 pub(crate) mod setup;
 pub(crate) mod skills;
 mod start;
@@ -39,8 +42,11 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Reload(args) => status::reload(&args, &paths, cli.json),
         Command::Status(args) => status::status(&args, &paths, cli.json),
         Command::Agents(args) => agents::run(args, &paths, cli.json),
+        Command::Sessions(args) => sessions::run(&args, &paths, cli.json),
+        Command::Calls(args) => calls::run(&args, &paths, cli.json),
         Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
+        Command::Policy(args) => policy::run(args, &paths, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),

@@ -198,7 +198,10 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
         service_manager::serving(running.address);
         let work = async {
             let serve = server::serve(front, app, stop.clone());
-            let idle = stop.run_until_cancelled(host.tidy_up());
+            let idle = async {
+                stop.run_until_cancelled(host.tidy_up()).await;
+                host.deny_held_calls();
+            };
             let reload = reloader.run(hangup, asks, stop.clone());
             let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
             let keys = key_watch.run(stop.clone());

@@ -1,8 +1,10 @@
+use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::text::MAX_INDENT;
+use super::xml::{self, Function, Unread};
 use crate::quirks::Lifts;
 use crate::value;
 
@@ -14,7 +16,7 @@ pub(super) const KIMI_CALL: &str = "<|tool_call_begin|>";
 const KIMI_ARGUMENTS: &str = "<|tool_call_argument_begin|>";
 const KIMI_END: &str = "<|tool_call_end|>";
 
-/// Qwen: `<tool_call>{"name": NAME, "arguments": {…}}</tool_call>`.
+/// Qwen: `<tool_call>{"name": NAME, "arguments": {…}}</tool_call>`, or what `xml` reads.
 const QWEN_CALL: &str = "<tool_call>";
 const QWEN_END: &str = "</tool_call>";
 
@@ -23,7 +25,7 @@ const QWEN_OPENERS: &[&str] = &[QWEN_CALL];
 const ALL_OPENERS: &[&str] = &[KIMI_SECTION, KIMI_CALL, QWEN_CALL];
 
 /// More than any name of a function, with what stands around it.
-const MAX_HEADER: usize = 256;
+pub(super) const MAX_HEADER: usize = 256;
 
 /// A tool call as it stood in the text.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +42,8 @@ pub(super) struct Call {
 pub(super) struct Grammar {
     openers: &'static [&'static str],
     offered: Vec<String>,
+    /// The client's `tools`, as it wrote them.
+    tools: Bytes,
 }
 
 /// A call that is being read, from its opening mark on; it goes on where it stopped when more comes.
@@ -47,6 +51,8 @@ pub(super) struct Reading {
     kimi: bool,
     /// How far the opening mark goes.
     mark: usize,
+    /// It is of Qwen's other form.
+    function: Option<Function>,
     /// Where the name ends and the object begins; none while a name is still to come.
     object: Option<Object>,
     /// Kimi's header, when it has been read.
@@ -75,7 +81,8 @@ struct QwenCall<'a> {
 }
 
 impl Grammar {
-    pub(super) fn new(lifts: &Lifts, offered: Vec<String>) -> Self {
+    /// `tools` is what the client offers, in its own words, and `offered` the names in it.
+    pub(super) fn new(lifts: &Lifts, offered: Vec<String>, tools: Bytes) -> Self {
         let openers = match (lifts.kimi_calls, lifts.qwen_calls) {
             _ if offered.is_empty() => &[],
             (true, true) => ALL_OPENERS,
@@ -83,7 +90,7 @@ impl Grammar {
             (false, true) => QWEN_OPENERS,
             (false, false) => &[],
         };
-        Grammar { openers, offered }
+        Grammar { openers, offered, tools }
     }
 
     pub(super) fn openers(&self) -> &'static [&'static str] {
@@ -99,13 +106,14 @@ impl Grammar {
 impl Reading {
     /// The text begins with Kimi's mark, `before` bytes of other markup before it.
     pub(super) fn kimi(before: usize) -> Self {
-        Reading { kimi: true, mark: before + KIMI_CALL.len(), object: None, header: String::new() }
+        let mark = before + KIMI_CALL.len();
+        Reading { kimi: true, mark, function: None, object: None, header: String::new() }
     }
 
     /// The text begins with Qwen's mark.
     pub(super) fn qwen() -> Self {
         let mark = QWEN_CALL.len();
-        Reading { kimi: false, mark, object: Some(Object::from(mark)), header: String::new() }
+        Reading { kimi: false, mark, function: None, object: Some(Object::from(mark)), header: String::new() }
     }
 
     pub(super) fn is_kimis(&self) -> bool {
@@ -115,6 +123,17 @@ impl Reading {
     /// Reads on. `text` begins where it began the first time. None: more must come. Otherwise the call and its length.
     pub(super) fn read(&mut self, text: &str, grammar: &Grammar) -> Option<Result<(Call, usize), NoCall>> {
         let no_call = NoCall { mark: self.mark };
+        if !self.kimi && self.function.is_none() {
+            let rest = text[self.mark..].trim_start();
+            if rest.starts_with(xml::BEGIN) {
+                self.function = Some(Function::from(text.len() - rest.len()));
+            } else if xml::BEGIN.starts_with(rest) {
+                return None;
+            }
+        }
+        if let Some(function) = &mut self.function {
+            return read_function(function, text, grammar).map(|found| found.ok_or(no_call));
+        }
         if self.object.is_none() {
             let rest = &text[self.mark..];
             let Some(len) = rest.find(KIMI_ARGUMENTS) else {
@@ -128,17 +147,45 @@ impl Reading {
             Some(end) => end,
             None => return Some(Err(no_call)),
         };
-        let closing = if self.kimi { KIMI_END } else { QWEN_END };
-        let rest = text[end..].trim_start();
-        if !rest.starts_with(closing) {
-            let may_come = closing.starts_with(rest) && text.len() - end <= MAX_INDENT + closing.len();
-            return (!may_come).then_some(Err(no_call));
-        }
-        let len = text.len() - rest.len() + closing.len();
+        let len = match closed(text, end, if self.kimi { KIMI_END } else { QWEN_END })? {
+            Some(len) => len,
+            None => return Some(Err(no_call)),
+        };
         let json = &text[object.start..end];
         let call = if self.kimi { kimis(&self.header, json) } else { qwens(json) };
         Some(call.filter(|call| grammar.allows(&call.name)).map(|call| (call, len)).ok_or(no_call))
     }
+}
+
+/// As [`Reading::read`]; `Some(None)` when it is no call.
+fn read_function(function: &mut Function, text: &str, grammar: &Grammar) -> Option<Option<(Call, usize)>> {
+    loop {
+        let named = function.name().is_some();
+        match function.end(text) {
+            Ok(end) => {
+                let tools = str::from_utf8(&grammar.tools).unwrap_or_default();
+                let Some(len) = closed(text, end, QWEN_END)? else { return Some(None) };
+                return Some(function.call(tools).map(|call| (call, len)));
+            }
+            Err(Unread::NoCall) => return Some(None),
+            // A name that is not offered is known at once.
+            Err(Unread::Wait) => match function.name() {
+                Some(name) if !grammar.allows(name) => return Some(None),
+                Some(_) if !named => {}
+                _ => return None,
+            },
+        }
+    }
+}
+
+/// How far a call goes whose content ends at `end`; `Some(None)` when its closing mark is missing, none when it may yet come.
+fn closed(text: &str, end: usize, closing: &str) -> Option<Option<usize>> {
+    let rest = text[end..].trim_start();
+    if rest.starts_with(closing) {
+        return Some(Some(text.len() - rest.len() + closing.len()));
+    }
+    let may_come = closing.starts_with(rest) && text.len() - end <= MAX_INDENT + closing.len();
+    (!may_come).then_some(None)
 }
 
 /// `functions.NAME:NUMBER`, or without `functions.`.

@@ -1,6 +1,6 @@
 //! Answers whose text holds what has a field of its own: reasoning and tool calls become `reasoning_content` and `tool_calls`.
 //!
-//! - `text` tells words, reasoning and calls apart in a text that comes in pieces; `calls` reads the calls' markup;
+//! - `text` tells words, reasoning and calls apart in a text that comes in pieces; `calls` and `xml` read the calls' markup;
 //! - `choice` puts what was found into the JSON of one choice, by changing those of its bytes that must change;
 //! - `stream` does so with each event of a stream, and [`Lifting::whole`] with an answer in one piece.
 
@@ -8,6 +8,7 @@ mod calls;
 mod choice;
 mod stream;
 mod text;
+mod xml;
 
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,8 @@ impl Lifting {
     /// named that the model itself gave no name.
     pub fn new(lifts: &Lifts, request: &ChatRequest, ids: impl Into<String>) -> Self {
         let offered = if lifts.calls() { request.callable() } else { Vec::new() };
-        Lifting { lifts: *lifts, grammar: Grammar::new(lifts, offered), ids: ids.into() }
+        let grammar = Grammar::new(lifts, offered, request.tools_bytes());
+        Lifting { lifts: *lifts, grammar, ids: ids.into() }
     }
 
     /// An answer that came in one piece, lifted. What is no such answer, or holds nothing to lift, stays as it is.

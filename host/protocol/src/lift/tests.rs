@@ -12,7 +12,11 @@ const ALL: Lifts = Lifts {
 
 fn lifting(more: &str) -> Lifting {
     let tool = |name: &str| json!({"type": "function", "function": {"name": name}}).to_string();
-    let tools = format!("[{},{}]", tool("read"), tool("get_weather"));
+    let parameters = json!({"properties": {
+        "path": {"type": "string"}, "line": {"type": "integer"}, "all": {"type": "boolean"}, "of": {"type": "array"},
+    }});
+    let read = json!({"type": "function", "function": {"name": "read", "parameters": parameters}});
+    let tools = format!("[{},{}]", tool("get_weather"), read);
     let body = format!(r#"{{"messages":[{{"role":"user","content":"q"}}],"tools":{tools}{more}}}"#);
     Lifting::new(&ALL, &ChatRequest::parse(Bytes::from(body)).unwrap(), "t")
 }
@@ -54,7 +58,20 @@ const CASES: &[Case] = &[
     ("<tool_call>{\"name\":\"read\",\"arguments\":{}}</tool_ca", "", "<tool_call>{\"name\":\"read\",\"arguments\":{}}</tool_ca", &[]),
     ("<tool_call>hm <tool_call>{\"name\":\"read\"}</tool_call>", "", "<tool_call>hm ", &["call_t0 read {}"]),
     ("<tool_call>{}}</tool_call>", "", "<tool_call>{}}</tool_call>", &[]),
-    ("<tool_call><function=read>\n</function></tool_call>", "", "<tool_call><function=read>\n</function></tool_call>", &[]),
+    // Qwen3-Coder.
+    ("<tool_call><function=read>\n</function></tool_call>", "", "", &["call_t0 read {}"]),
+    ("<think>so</think>I look.\n<tool_call>\n<function=read>\n<parameter=path>\n/tmp/ä.txt\n</parameter>\n<parameter=line>\n7\n</parameter>\n<parameter=all>\nTrue\n</parameter>\n<parameter=of>\n[\"a\", {}]\n</parameter>\n</function>\n</tool_call>\n<tool_call><function=get_weather><parameter=city>Ulm</parameter></function></tool_call>\nDone",
+     "so", "I look.\nDone", &["call_t0 read {\"path\": \"/tmp/ä.txt\", \"line\": 7, \"all\": true, \"of\": [\"a\", {}]}", "call_t1 get_weather {\"city\": \"Ulm\"}"]),
+    ("<tool_call><function=read><parameter=path>\n\na</parameter>b</function></tool_call> <parameter=x>\n\n</parameter> </function> </tool_call>",
+     "", "", &["call_t0 read {\"path\": \"\\na</parameter>b</function></tool_call> <parameter=x>\\n\"}"]),
+    ("<tool_call><function=read><parameter=path>a</parameter><parameter=path>b</parameter></function></tool_call>x", "", "x", &["call_t0 read {\"path\": \"b\"}"]),
+    ("<tool_call>\n<function=rm><parameter=path>/</parameter></function></tool_call>x", "", "<tool_call>\n<function=rm><parameter=path>/</parameter></function></tool_call>x", &[]),
+    ("<tool_call><function=read>what?</function></tool_call>", "", "<tool_call><function=read>what?</function></tool_call>", &[]),
+    ("<tool_call><function=read><parameter=path>a</function></tool_call>", "", "<tool_call><function=read><parameter=path>a</function></tool_call>", &[]),
+    ("<tool_call><function=read></function>x</tool_call>", "", "<tool_call><function=read></function>x</tool_call>", &[]),
+    ("<tool_call><function=read><parameter=path>a</parameter></function></tool_ca", "", "<tool_call><function=read><parameter=path>a</parameter></function></tool_ca", &[]),
+    ("<tool_call><func", "", "<tool_call><func", &[]),
+    ("<tool_call><funk", "", "<tool_call><funk", &[]),
     // Kimi.
     ("I look.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{\"city\": \"Tokyo\"}<|tool_call_end|><|tool_calls_section_end|>",
      "", "I look.", &["functions.get_weather:0 get_weather {\"city\": \"Tokyo\"}"]),

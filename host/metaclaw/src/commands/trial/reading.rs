@@ -57,6 +57,7 @@ pub(super) fn read(failure: &Failure, about: &About<'_>) -> Trouble {
     match failure {
         Failure::Upstream(UpstreamError::Rejected { status, body, .. }) => rejected(*status, body, about),
         Failure::Upstream(UpstreamError::Unreachable { reason, .. }) => unreachable(reason, base),
+        Failure::Upstream(UpstreamError::Forbidden { kind, .. }) => forbidden(kind, about),
         Failure::Upstream(UpstreamError::Timeout { .. }) => Trouble::passing(
             format!("{base} did not answer in time"),
             "try again; if it goes on, check the address, and that no firewall stands between",
@@ -76,6 +77,18 @@ pub(super) fn read(failure: &Failure, about: &About<'_>) -> Trouble {
             Trouble::new(format!("the model {model} cannot be asked: {reason}"), "see `metaclaw config check`")
         }
     }
+}
+
+fn forbidden(kind: &str, about: &About<'_>) -> Trouble {
+    let About { base, provider, .. } = about;
+    let section = if *provider == "default" { "llm".to_owned() } else { format!("upstreams.{provider}") };
+    let wide = if kind == "private" { "private" } else { "local" };
+    Trouble::new(
+        format!("the name in {base} leads to a {kind} address, and nothing says that this is meant"),
+        format!(
+            "if it is, set {section}.addresses to {wide}; if not, look after the name: somebody else answers for it"
+        ),
+    )
 }
 
 fn rejected(status: u16, body: &[u8], about: &About<'_>) -> Trouble {
@@ -232,6 +245,12 @@ mod tests {
             (network("invalid peer certificate: Expired"), "certificate", "clock", false),
             (network("received corrupt message of type InvalidContentType"), "does not speak TLS", "http://", false),
             (network("what"), "cannot be reached (what)", "network", false),
+            (
+                Failure::Upstream(UpstreamError::Forbidden { name: name(), kind: "private" }),
+                "private address",
+                "set llm.addresses to private",
+                false,
+            ),
             (Failure::Upstream(UpstreamError::Timeout { name: name() }), "did not answer in time", "try again", true),
             (Failure::NoAnswer, "not as a chat API does", "/v1", false),
             (Failure::Unusable("odd".into()), "odd", "config check", false),
