@@ -171,6 +171,14 @@ pub struct Sample {
     pub has_tokens: bool,
 }
 
+impl Target {
+    /// As a case writes it: `upstream/model`, or the upstream alone when it names no model.
+    pub fn name(&self) -> String {
+        let slash = if self.model.is_empty() { "" } else { "/" };
+        format!("{}{slash}{}", self.upstream, self.model)
+    }
+}
+
 impl Case {
     /// The hooks that this case asks, in the order of a turn. The first failure does not keep the later ones from being asked.
     pub fn asks(&self) -> Vec<Hook> {
