@@ -58,6 +58,8 @@ struct Tested {
     fuel: Option<u64>,
     memory: Option<u64>,
     took_ms: u128,
+    /// All that came of it.
+    outcome: Outcome,
 }
 
 #[derive(Serialize)]
@@ -151,6 +153,7 @@ fn test(runner: &Runner, case: &Case) -> anyhow::Result<Tested> {
         fuel: outcome.fuel,
         memory: outcome.memory,
         took_ms: took.as_millis(),
+        outcome,
     })
 }
 
