@@ -23,7 +23,7 @@ fn with(settings: &str, rule: Option<Fallback>) -> AgentPolicy {
 async fn a_module_of_1_0_has_every_hook_and_sees_what_is_new() {
     let module = module();
     assert_eq!((module.contract(), module.hooks()), ("1", PerHook::make(|_| true)));
-    assert_eq!(ENGINE.builtin().contract(), "0.1");
+    assert_eq!(ENGINE.builtin().contract(), "1");
     let policy = with(r#"{"route":"tell"}"#, None);
     let route = policy.turn(turn("model-a", "hello")).route().await;
     let RouteDecision::Refuse(words) = route.value else { panic!("{route:?}") };
