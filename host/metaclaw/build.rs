@@ -32,7 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Every file of a folder, in the order of names.
 fn add(folder: &Path, name: &str, list: &mut String) -> Result<(), Box<dyn Error>> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
     paths.sort();
     for path in paths {
         let Some(file) = path.file_name().and_then(|file| file.to_str()) else { continue };

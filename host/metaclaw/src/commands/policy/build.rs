@@ -115,7 +115,17 @@ fn build(dir: &Path, tools: &ToolArgs, paths: &Paths) -> anyhow::Result<(Languag
         Language::C => {
             let program = tool.join("ziglang/zig");
             let mut zig = Command::new(&program);
-            zig.args(["cc", "-target", "wasm32-freestanding", "-std=c23", "-Wall", "-Wextra", "-O2", "-s", "-nostdlib"]);
+            zig.args([
+                "cc",
+                "-target",
+                "wasm32-freestanding",
+                "-std=c23",
+                "-Wall",
+                "-Wextra",
+                "-O2",
+                "-s",
+                "-nostdlib",
+            ]);
             zig.args(["-Wl,--no-entry", "policy.c", "-o", "core.wasm"]).current_dir(work.path());
             zig.env("ZIG_GLOBAL_CACHE_DIR", tool.join("cache")).env("ZIG_LOCAL_CACHE_DIR", work.path().join(".zig"));
             run_tool("zig", &mut zig, Said::Wrong)?;

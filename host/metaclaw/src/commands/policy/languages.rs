@@ -19,8 +19,7 @@ pub(super) enum Language {
 }
 
 impl Language {
-    pub(super) const ALL: [Language; 5] =
-        [Language::Rust, Language::Python, Language::Js, Language::C, Language::Go];
+    pub(super) const ALL: [Language; 5] = [Language::Rust, Language::Python, Language::Js, Language::C, Language::Go];
 
     /// The template's folder, and the word on the command line.
     pub(super) fn word(self) -> &'static str {

@@ -56,7 +56,9 @@ pub(super) fn run(args: &NewArgs, json: bool) -> anyhow::Result<()> {
     ];
     if json {
         let files: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
-        output::json(&json!({"policy": args.name, "lang": args.lang.word(), "folder": folder, "files": files, "next": next}));
+        output::json(
+            &json!({"policy": args.name, "lang": args.lang.word(), "folder": folder, "files": files, "next": next}),
+        );
         return Ok(());
     }
     output::line(format_args!("made {shown}: the policy is in {}, its cases in cases.yaml. Next:", args.lang.source()));
@@ -69,7 +71,9 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
     let whole = name.split('-').all(|part| !part.is_empty()) && name.starts_with(|c: char| c.is_ascii_lowercase());
     if !plain || !whole || name.len() > 64 {
-        bail!("{name:?} is no name for a policy: write a-z, 0-9 and single `-` between them, a letter first, at most 64");
+        bail!(
+            "{name:?} is no name for a policy: write a-z, 0-9 and single `-` between them, a letter first, at most 64"
+        );
     }
     Ok(())
 }

@@ -17,14 +17,16 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// `metaclaw policy test`
 #[derive(Debug, Args)]
-#[command(after_help = "Each case is run twice from nothing in the host's own engine: it must give the same, down to the number of instructions.
+#[command(
+    after_help = "Each case is run twice from nothing in the host's own engine: it must give the same, down to the number of instructions.
 Ends with 1 when a case fails. The module has whatever grants it asks for.
 
 Examples:
   metaclaw policy test my-policy                    my-policy/policy.wasm and my-policy/cases.yaml
   metaclaw policy test policy.wasm --cases more.yaml
   metaclaw policy test my-policy --build --watch    again whenever a file changes
-  metaclaw policy test my-policy --only tides --json")]
+  metaclaw policy test my-policy --only tides --json"
+)]
 pub(super) struct TestArgs {
     /// A policy's folder, or its module
     #[arg(default_value = ".")]
@@ -56,6 +58,7 @@ struct Tested {
     fuel: Option<u64>,
     memory: Option<u64>,
     took_ms: u128,
+    outcome: Outcome,
 }
 
 #[derive(Serialize)]
@@ -149,6 +152,7 @@ fn test(runner: &Runner, case: &Case) -> anyhow::Result<Tested> {
         fuel: outcome.fuel,
         memory: outcome.memory,
         took_ms: took.as_millis(),
+        outcome,
     })
 }
 

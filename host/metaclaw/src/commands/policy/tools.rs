@@ -106,9 +106,7 @@ impl ToolArgs {
         let folder = match (&self.tools, &self.cache) {
             (Some(tools), _) => tools.clone(),
             (None, Some(cache)) if cache.is_absolute() => below(cache),
-            _ => {
-                below(&paths.expand("~/.cache").map_err(|why| anyhow::anyhow!("{why}; name a folder with --tools"))?)
-            }
+            _ => below(&paths.expand("~/.cache").map_err(|why| anyhow::anyhow!("{why}; name a folder with --tools"))?),
         };
         // Compilers are started elsewhere than here.
         std::path::absolute(&folder).with_context(|| format!("the folder of tools {}", folder.display()))

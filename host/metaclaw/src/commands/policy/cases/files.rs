@@ -8,7 +8,8 @@ pub(super) struct Folders(Mutex<BTreeMap<String, Vec<u8>>>);
 
 impl Folders {
     pub(super) fn of(files: &policy_cases::Files) -> Self {
-        let roots = [(FileRoot::Skills, &files.skills), (FileRoot::Shared, &files.shared), (FileRoot::Lora, &files.lora)];
+        let roots =
+            [(FileRoot::Skills, &files.skills), (FileRoot::Shared, &files.shared), (FileRoot::Lora, &files.lora)];
         let all = roots.into_iter().flat_map(|(root, files)| {
             files.iter().map(move |(path, text)| (format!("{}/{path}", word(root)), text.clone().into_bytes()))
         });

@@ -39,7 +39,10 @@ pub(super) fn cases_of(module: &Path, named: Option<&Path>) -> PathBuf {
 /// Reads the cases; whatever is wrong with them is said together.
 pub(super) fn read(file: &Path) -> anyhow::Result<Suite> {
     if !file.exists() {
-        bail!("there is no {}: write one (policies/cases/README.md has the format), or name it with --cases", file.display());
+        bail!(
+            "there is no {}: write one (policies/cases/README.md has the format), or name it with --cases",
+            file.display()
+        );
     }
     Suite::read(file).map_err(|problems| anyhow::anyhow!("{problems}")).with_context(|| "the cases cannot be used")
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use domain::{BreakerLimits, ByteSize, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, Verdict};
 use policy::{
-    AgentPolicy, AgentPolicyParts, Decided, Engine, HookModules, Module, Permission, Rendering, RouteDecision, Selection,
-    Used,
+    AgentPolicy, AgentPolicyParts, Decided, Engine, HookModules, Module, Permission, Rendering, RouteDecision,
+    Selection, Used,
 };
 use policy_cases::{Answer, Case, Complaint, Gate, Outcome, Route};
 use tokio::runtime::Runtime;
@@ -87,7 +87,9 @@ impl Runner {
         let world = World::of(case)?;
         let policy = agent_policy(&self.engine, &self.module, &json, generous_limits());
         self.words.take();
-        tracing::dispatcher::with_default(&self.log, || self.runtime.block_on(self.ask(case, &world, &policy, &mut outcome)));
+        tracing::dispatcher::with_default(&self.log, || {
+            self.runtime.block_on(self.ask(case, &world, &policy, &mut outcome))
+        });
         outcome.log = self.words.take();
         outcome.kv = world.kept.all();
         outcome.files = world.folders.all();
