@@ -20,6 +20,7 @@ mod hostile;
 mod identity;
 mod keys;
 mod keys_command;
+mod languages;
 mod layering;
 mod modules;
 mod openclaw_connect;
