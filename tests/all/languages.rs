@@ -76,10 +76,15 @@ async fn what_a_template_gives_in_an_empty_folder_serves_turns() {
             agent("wrong", "{ lnog: 1000 }"),
         ));
         let host = home.start_with(&["--dev"]).await;
-        for (words, asked) in [("tides?".to_owned(), "small"), ("and ".repeat(400), "large"), ("and?".into(), "small")] {
+        for (words, asked) in [("tides?".to_owned(), "small"), ("and ".repeat(400), "large"), ("and?".into(), "small")]
+        {
             let answer = host.say(&words).agent("own").send().await;
             assert_eq!(answer.status, 200, "{language}: {}", answer.text);
-            assert!(answer.header("x-metaclaw-policy").ends_with("; source=policy"), "{language}: {:?}", answer.headers);
+            assert!(
+                answer.header("x-metaclaw-policy").ends_with("; source=policy"),
+                "{language}: {:?}",
+                answer.headers
+            );
             assert_eq!(answer.header("x-metaclaw-upstream").split(';').next(), Some(asked), "{language}: {words}");
         }
         let wrong = host.say("hi").agent("wrong").send().await;
@@ -108,16 +113,28 @@ async fn everything_that_a_helper_offers_reaches_the_host() {
         let answer = tell("tides?").await;
         assert_eq!(answer.words(), "echo: tides?", "{language}: {}", answer.text);
         assert!(answer.header("x-metaclaw-policy").ends_with("; source=policy"), "{language}: {:?}", answer.headers);
-        assert!(upstream.last().system().contains("laid out: LOOK AT THE MOON"), "{language}: {:?}", upstream.last().system());
+        assert!(
+            upstream.last().system().contains("laid out: LOOK AT THE MOON"),
+            "{language}: {:?}",
+            upstream.last().system()
+        );
         assert_eq!(sample(&host, answer.header("x-request-id")).await["state"], "captured", "{language}");
 
         let dropped = tell("tides, drop").await;
         let dropped = sample(&host, dropped.header("x-request-id")).await;
-        assert_eq!((&dropped["state"], &dropped["reason"]), (&"dropped".into(), &"dropped tides, drop".into()), "{language}");
+        assert_eq!(
+            (&dropped["state"], &dropped["reason"]),
+            (&"dropped".into(), &"dropped tides, drop".into()),
+            "{language}"
+        );
 
         assert_eq!(tell("refuse").await.words(), "refused", "{language}");
         let thrown = tell("throw").await;
-        assert!(thrown.header("x-metaclaw-policy").ends_with("failed=policy_error"), "{language}: {:?}", thrown.headers);
+        assert!(
+            thrown.header("x-metaclaw-policy").ends_with("failed=policy_error"),
+            "{language}: {:?}",
+            thrown.headers
+        );
         assert!(tell("call remove").await.words().contains("denied {\"path\":\"/\"}"), "{language}");
         assert!(tell("call read").await.text.contains("\"tool_calls\""), "{language}");
 
@@ -181,7 +198,8 @@ async fn the_c_example_routes_by_topic() {
     let named = |name: &str, upstream: &Upstream| {
         format!("  {name}: {{ provider: custom, api_base: \"{}\", models: [m] }}\n", upstream.base())
     };
-    let policy = format!("{{ module: \"{}\", config: {{ large/m: [prove, theorem] }} }}", example("c-topic-router").display());
+    let policy =
+        format!("{{ module: \"{}\", config: {{ large/m: [prove, theorem] }} }}", example("c-topic-router").display());
     home.config(&format!(
         "upstreams:\n{}{}agents: {{ own: {{ upstreams: [small, large], fallbacks: [], policy: {policy} }} }}\n",
         named("small", &small),
@@ -190,7 +208,12 @@ async fn the_c_example_routes_by_topic() {
     let host = home.start_with(&["--dev"]).await;
     for (words, asked) in [("It has improved", "small"), ("PROVE it", "large"), ("tides?", "small")] {
         let answer = host.say(words).agent("own").send().await;
-        assert_eq!(answer.header("x-metaclaw-upstream").split(';').next(), Some(asked), "{words}: {:?}", answer.headers);
+        assert_eq!(
+            answer.header("x-metaclaw-upstream").split(';').next(),
+            Some(asked),
+            "{words}: {:?}",
+            answer.headers
+        );
     }
 }
 
@@ -224,7 +247,12 @@ fn same(template: &Path, copied: &Path) {
         if ours.is_dir() {
             same(&ours, &theirs);
         } else {
-            assert!(fs::read(&ours).unwrap() == fs::read(&theirs).unwrap(), "{} is not {}", theirs.display(), ours.display());
+            assert!(
+                fs::read(&ours).unwrap() == fs::read(&theirs).unwrap(),
+                "{} is not {}",
+                theirs.display(),
+                ours.display()
+            );
         }
     }
 }

@@ -27,6 +27,8 @@ mod openclaw_connect;
 mod openclaw_wire;
 mod operations;
 mod policy;
+mod policy_command;
+mod policy_replay;
 mod private_files;
 mod promises;
 mod providers;
