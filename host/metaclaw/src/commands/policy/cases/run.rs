@@ -104,10 +104,7 @@ impl Runner {
         if asked(policy_cases::Hook::Route) {
             outcome.route = Some(match self.has(Hook::Route) {
                 true => most.note(turn.route().await, |route| match route {
-                    RouteDecision::To(index) => {
-                        let target = &case.turn.targets[index];
-                        Route::To(format!("{}/{}", target.upstream, target.model))
-                    }
+                    RouteDecision::To(index) => Route::To(case.turn.targets[index].name()),
                     RouteDecision::Refuse(words) => Route::Refuse(words),
                 }),
                 false => Answer::NoHook,
