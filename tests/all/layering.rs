@@ -27,6 +27,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["policy"]),
     ("wasmtime-wasi", &["policy"]),
     ("minisign-verify", &["domain"]),
+    ("minisign", &["metaclaw"]),
     ("sqlx", &["store"]),
     ("cap-std", &["skills"]),
     ("notify", &["skills"]),

@@ -15,7 +15,7 @@ pub use raw::{Act, RawUpstream};
 pub use turn::{Answer, Turn};
 pub use upstream::{Reply, Seen, Upstream};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -62,6 +62,18 @@ pub fn guest(crate_dir: &str) -> PathBuf {
     let status = at_root(env!("CARGO")).args(build).args([&dir, &out]).status();
     assert!(status.unwrap().success(), "{crate_dir} does not build");
     built.push((crate_dir.to_owned(), out.clone()));
+    out
+}
+
+/// A policy in any language as a component, built by `examples/policies/build.sh`, which installs what it needs into `target/policy-tools`. Give
+/// a name only once: what is built is called so.
+pub fn policy(folder: &Path, name: &str) -> PathBuf {
+    let out = target().join("guests").join(format!("{name}.wasm"));
+    let mut build = at_root("bash");
+    build.arg(root().join("examples/policies/build.sh")).arg(folder).arg(&out);
+    build.env("METACLAW_POLICY_TOOLS", target().join("policy-tools")).env("CARGO_TARGET_DIR", target());
+    let said = build.output().unwrap();
+    assert!(said.status.success(), "{} does not build: {}", folder.display(), String::from_utf8_lossy(&said.stderr));
     out
 }
 

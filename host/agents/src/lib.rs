@@ -35,6 +35,7 @@ pub use host::{Host, Incoming};
 pub use identity::{HeaderClaims, Identity, IdentityError, MemoryScope};
 pub use metrics::Metrics;
 pub use operations::SessionStatus;
+pub use possessions::agent_files;
 pub use registry::{Agent, UnknownAgent};
 pub use reload::Reloads;
 pub use reply::{Reply, ReplyBody};

@@ -4,8 +4,10 @@
 //! is then wrapped as a component from the interface description that `wit-bindgen` left in it. The same sources, lock
 //! file and toolchain give the same bytes, wherever the checkout and the target directory are.
 
+mod lend;
 mod wrap;
 
+pub use lend::{given, lend};
 pub use wrap::wrap;
 
 use std::env::{VarError, vars_os};
@@ -48,6 +50,9 @@ pub enum BuildError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A component is none, or uses what is not known here.
+    #[error("the handles of the component cannot be made lent ones: {0}")]
+    Lend(String),
     /// The core module cannot become a component.
     #[error("the wasm file of {guest} cannot be wrapped as a component: {reason}")]
     Wrap {

@@ -47,6 +47,9 @@ export function define(policy) {
       return convert(policy[hook](...given, config));
     } catch (error) {
       throw said(error);
+    } finally {
+      // Handles are lent for the call, and must have been given back when it ends.
+      for (const handle of given) handle?.[Symbol.dispose]?.();
     }
   };
   const grants = policy.grants ? [["grants", policy.grants]] : [];

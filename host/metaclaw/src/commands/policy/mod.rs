@@ -1,5 +1,6 @@
 //! `metaclaw policy …`: what somebody needs who writes a policy, or is given one.
 
+mod bench;
 mod build;
 mod cases;
 mod check;
@@ -8,6 +9,7 @@ mod keys;
 mod languages;
 mod new;
 mod pin;
+mod replay;
 mod subject;
 mod test;
 mod tools;
@@ -43,6 +45,10 @@ enum PolicyCommand {
     Test(test::TestArgs),
     /// Say whether a host loads a module, what it does and needs, and the lines for the configuration; fails if it does not load
     Check(check::CheckArgs),
+    /// Measure a module's hooks beside the built-in policy's: time, instructions, memory
+    Bench(bench::BenchArgs),
+    /// Ask a module about turns that the host has recorded, and show what it would decide differently
+    Replay(replay::ReplayArgs),
     /// Show what a module imports, exports and consists of, without running it
     Inspect(inspect::InspectArgs),
     /// Write a module and its digest into an agent's `policy`
@@ -60,6 +66,8 @@ pub(crate) fn run(args: PolicyArgs, paths: &Paths, json: bool) -> anyhow::Result
         PolicyCommand::Build(args) => build::run(&args, paths, json),
         PolicyCommand::Test(args) => test::run(&args, paths, json),
         PolicyCommand::Check(args) => check::run(&args, paths, json),
+        PolicyCommand::Bench(args) => bench::run(&args, json),
+        PolicyCommand::Replay(args) => replay::run(&args, paths, json),
         PolicyCommand::Inspect(args) => inspect::run(&args, json),
         PolicyCommand::Pin(args) => pin::run(&args, paths, json),
         PolicyCommand::Keygen(args) => keys::keygen(&args, json),

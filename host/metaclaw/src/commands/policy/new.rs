@@ -31,8 +31,6 @@ const PLACEHOLDER: &str = "my-policy";
 const CONTRACT: &str = "wit/deps/metaclaw-policy/policy.wit";
 /// What a Rust policy stands on, which is in no registry: folders of `policies/`, and the project's own for them.
 const RUST_NEEDS: [(&str, &str); 2] = [("sdk", "sdk/sdk"), ("cases", "sdk/cases")];
-/// Where the SDK for Rust has the contract.
-const RUST_CONTRACT: &str = "sdk/wit/1.0.0/policy.wit";
 
 /// Writes a project.
 pub(super) fn run(args: &NewArgs, json: bool) -> anyhow::Result<()> {
@@ -100,7 +98,6 @@ fn project(language: Language, name: &str) -> Vec<(String, Vec<u8>)> {
         for (from, to) in RUST_NEEDS {
             files.extend(below(&format!("{from}/")).map(|(path, bytes)| (format!("{to}/{path}"), bytes.to_vec())));
         }
-        files.push((RUST_CONTRACT.to_owned(), contract().to_vec()));
     } else {
         files.push((CONTRACT.to_owned(), contract().to_vec()));
     }

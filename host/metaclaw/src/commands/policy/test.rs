@@ -58,6 +58,7 @@ struct Tested {
     fuel: Option<u64>,
     memory: Option<u64>,
     took_ms: u128,
+    /// All that came of it.
     outcome: Outcome,
 }
 

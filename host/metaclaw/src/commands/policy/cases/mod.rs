@@ -5,8 +5,8 @@ mod run;
 mod words;
 mod world;
 
-pub(super) use run::{Runner, agent_policy, generous_limits};
-pub(super) use world::World;
+pub(super) use run::{GRANTS, Runner, agent_policy, generous_limits};
+pub(super) use world::{Kept, World, tool_call};
 
 use std::path::{Path, PathBuf};
 

@@ -24,7 +24,7 @@ pub(in crate::commands::policy) struct Runner {
 }
 
 /// Everything that there is to ask for.
-const GRANTS: PolicyGrants = PolicyGrants {
+pub(in crate::commands::policy) const GRANTS: PolicyGrants = PolicyGrants {
     skills: Some(FileGrant::Write),
     lora: true,
     kv: Some(ByteSize(1 << 20)),

@@ -25,9 +25,9 @@ pub(in crate::commands::policy) struct World {
     pub(super) folders: Arc<Folders>,
 }
 
-/// The values of a case's policy.
+/// The values that a policy keeps while it is tried.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
+pub(in crate::commands::policy) struct Kept(Mutex<BTreeMap<String, Vec<u8>>>);
 
 pub(in crate::commands::policy) struct CaseTurn {
     agent: AgentId,
@@ -264,7 +264,7 @@ impl SampleSource for CaseSample {
     }
 }
 
-pub(super) fn tool_call(call: &policy_cases::ToolCall) -> ToolCall {
+pub(in crate::commands::policy) fn tool_call(call: &policy_cases::ToolCall) -> ToolCall {
     ToolCall { id: call.id.clone(), name: call.name.clone(), arguments: call.arguments.clone() }
 }
 
