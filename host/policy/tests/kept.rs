@@ -5,22 +5,24 @@ mod support;
 
 use std::path::PathBuf;
 
-use domain::{DecisionSource, Digest, Verdict};
-use policy::RouteDecision;
+use domain::{DecisionSource, Digest, ToolCall, Verdict};
+use policy::{Permission, Rendering, RouteDecision};
 use support::{ENGINE, agent, catalog, patient, sample, turn};
 
 /// Each frozen version, the digest of its text, and what its component tells beyond what the first one does.
-const KEPT: [(&str, &str, &str); 2] = [
+const KEPT: [(&str, &str, &str); 3] = [
     ("0.1.0", "dbef84538fd936d6f0f988322fd0ca49084c82815afa06bbab36903c717d9fc8", ""),
     (
         "0.1.1",
         "243399e615ff518989ee2df16f37348adace4a35b41f4425348d2cfa2f0841db",
         "not-granted not-granted not-granted not-granted not-granted not-granted not-granted not-granted not-granted",
     ),
+    (
+        "1.0.0",
+        "e28b4e30c7919e34dc5958febc7f439ff1dea15075ff948a8d29bb57dac571a5",
+        "not-granted not-granted not-granted not-granted not-granted not-granted not-granted not-granted not-granted",
+    ),
 ];
-
-/// The version that is not frozen yet.
-const DRAFT: &str = "1.0.0";
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -33,7 +35,6 @@ fn every_version_is_kept_and_none_has_changed() {
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().unwrap())
-        .filter(|version| version != DRAFT)
         .collect();
     versions.sort();
     assert_eq!(versions, KEPT.map(|(version, ..)| version));
@@ -57,7 +58,7 @@ async fn a_component_of_each_version_decides_as_it_always_has() {
         let policy = agent(&module, r#"{"a":1}"#, patient());
         let mut call = policy.turn(turn("model-b", "some words"));
         let routed = call.route().await;
-        let told = [
+        let mut told = vec![
             r#"{"a":1}"#,
             "tester",
             "session-1",
@@ -75,6 +76,10 @@ async fn a_component_of_each_version_decides_as_it_always_has() {
             "None",
             beyond,
         ];
+        let is_new = version.starts_with('1');
+        if is_new {
+            told.insert(6, "1800000000123");
+        }
         assert_eq!(routed.value, RouteDecision::Refuse(told.join("\n")), "{version}: {:?}", routed.failure);
         assert_eq!((routed.source, routed.digest), (DecisionSource::Policy, module.digest()));
 
@@ -84,7 +89,31 @@ async fn a_component_of_each_version_decides_as_it_always_has() {
         let kept = policy.filter(sample("stop", "keep")).await;
         assert_eq!(kept.value, Verdict::Keep { weight: 0.5 }, "{version}: {:?}", kept.failure);
         let dropped = policy.filter(sample("stop", "an answer")).await;
-        let reason = "tester, session-1, model-a, a question, an answer, stop, 10, 20, , false, None";
+        let reason = match is_new {
+            true => {
+                "tester, session-1, 1800000000123, model-a, 1, Some(\"user: a question\"), None, call-1 remove {\"path\":\"/\"}, \
+                 a question, an answer, stop, 10, 20, , false, None"
+            }
+            false => "tester, session-1, model-a, a question, an answer, stop, 10, 20, , false, None",
+        };
         assert_eq!(dropped.value, Verdict::Drop { reason: reason.into() }, "{version}: {:?}", dropped.failure);
+
+        assert_eq!(module.hooks().render, is_new);
+        if !is_new {
+            continue;
+        }
+        let laid_out = call.render(catalog(&[("beta", 2.0, 10)]), &["beta".to_owned()]).await;
+        assert_eq!(laid_out.value, Rendering::Text("tester: beta of 1".into()), "{:?}", laid_out.failure);
+        for (tool, want) in [
+            ("allowed", Permission::Allow),
+            ("held", Permission::Hold("ask somebody".into())),
+            ("other", Permission::Deny("tester: 1 other {}".into())),
+        ] {
+            let asked = ToolCall { id: "1".into(), name: tool.into(), arguments: "{}".into() };
+            assert_eq!(policy.gate(turn("model-b", "some words"), &asked).await.value, want);
+        }
+        for (answer, reward) in [("keep", Some(0.25)), ("an answer", None)] {
+            assert_eq!(policy.reward(sample("stop", answer)).await.value, reward);
+        }
     }
 }
