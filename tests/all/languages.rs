@@ -65,7 +65,7 @@ async fn what_a_template_gives_in_an_empty_folder_serves_turns() {
         let agent = |name: &str, settings: &str| {
             let limits = "limits: { wall: 20s }";
             let policy = format!("{{ module: \"{}\", {limits}, config: {settings} }}", module.display());
-            format!("  {name}: {{ upstreams: [small, large], fallbacks: [], policy: {policy} }}\n")
+            format!("  {name}: {{ upstreams: [small, large], policy: {policy} }}\n")
         };
         let home = Home::new();
         home.config(&format!(
@@ -76,11 +76,20 @@ async fn what_a_template_gives_in_an_empty_folder_serves_turns() {
             agent("wrong", "{ lnog: 1000 }"),
         ));
         let host = home.start_with(&["--dev"]).await;
-        for (words, asked) in [("tides?".to_owned(), "small"), ("and ".repeat(400), "large"), ("and?".into(), "small")] {
+        for (words, asked) in [("tides?".to_owned(), "small"), ("and ".repeat(400), "large"), ("and?".into(), "small")]
+        {
             let answer = host.say(&words).agent("own").send().await;
             assert_eq!(answer.status, 200, "{language}: {}", answer.text);
-            assert!(answer.header("x-metaclaw-policy").ends_with("; source=policy"), "{language}: {:?}", answer.headers);
-            assert_eq!(answer.header("x-metaclaw-upstream").split(';').next(), Some(asked), "{language}: {words}");
+            assert!(
+                answer.header("x-metaclaw-policy").ends_with("; source=policy"),
+                "{language}: {:?}",
+                answer.headers
+            );
+            let heard = if asked == "small" { &small } else { &large };
+            assert!(
+                heard.seen().last().is_some_and(|seen| seen.user() == words),
+                "{language}: {asked} has not heard {words}"
+            );
         }
         let wrong = host.say("hi").agent("wrong").send().await;
         assert_eq!((wrong.status, wrong.code().as_str()), (503, "policy_unavailable"), "{language}: {}", wrong.text);
@@ -102,22 +111,34 @@ async fn everything_that_a_helper_offers_reaches_the_host() {
         let home = home(&upstream, &module, "grants: { skills: read, kv: 4KiB, log: 8KiB }");
         home.skill("own", "tides", "Use for tides", "LOOK AT THE MOON");
         fs::write(home.path().join("skills/own/tides/notes.txt"), "spring").unwrap();
-        let host = home.start_with(&["--dev"]).await;
+        let host = home.start_with(&["--dev", "--log", "info"]).await;
         let tell = async |words: &str| host.say(words).agent("own").session("s").send().await;
 
         let answer = tell("tides?").await;
         assert_eq!(answer.words(), "echo: tides?", "{language}: {}", answer.text);
         assert!(answer.header("x-metaclaw-policy").ends_with("; source=policy"), "{language}: {:?}", answer.headers);
-        assert!(upstream.last().system().contains("laid out: LOOK AT THE MOON"), "{language}: {:?}", upstream.last().system());
+        assert!(
+            upstream.last().system().contains("laid out: LOOK AT THE MOON"),
+            "{language}: {:?}",
+            upstream.last().system()
+        );
         assert_eq!(sample(&host, answer.header("x-request-id")).await["state"], "captured", "{language}");
 
         let dropped = tell("tides, drop").await;
         let dropped = sample(&host, dropped.header("x-request-id")).await;
-        assert_eq!((&dropped["state"], &dropped["reason"]), (&"dropped".into(), &"dropped tides, drop".into()), "{language}");
+        assert_eq!(
+            (&dropped["state"], &dropped["reason"]),
+            (&"dropped".into(), &"dropped tides, drop".into()),
+            "{language}"
+        );
 
         assert_eq!(tell("refuse").await.words(), "refused", "{language}");
         let thrown = tell("throw").await;
-        assert!(thrown.header("x-metaclaw-policy").ends_with("failed=policy_error"), "{language}: {:?}", thrown.headers);
+        assert!(
+            thrown.header("x-metaclaw-policy").ends_with("failed=policy_error"),
+            "{language}: {:?}",
+            thrown.headers
+        );
         assert!(tell("call remove").await.words().contains("denied {\"path\":\"/\"}"), "{language}");
         assert!(tell("call read").await.text.contains("\"tool_calls\""), "{language}");
 
@@ -181,16 +202,22 @@ async fn the_c_example_routes_by_topic() {
     let named = |name: &str, upstream: &Upstream| {
         format!("  {name}: {{ provider: custom, api_base: \"{}\", models: [m] }}\n", upstream.base())
     };
-    let policy = format!("{{ module: \"{}\", config: {{ large/m: [prove, theorem] }} }}", example("c-topic-router").display());
+    let policy =
+        format!("{{ module: \"{}\", config: {{ large/m: [prove, theorem] }} }}", example("c-topic-router").display());
     home.config(&format!(
-        "upstreams:\n{}{}agents: {{ own: {{ upstreams: [small, large], fallbacks: [], policy: {policy} }} }}\n",
+        "upstreams:\n{}{}agents: {{ _default: {{ upstream: small }}, own: {{ upstreams: [small, large], policy: {policy} }} }}\n",
         named("small", &small),
         named("large", &large),
     ));
     let host = home.start_with(&["--dev"]).await;
     for (words, asked) in [("It has improved", "small"), ("PROVE it", "large"), ("tides?", "small")] {
         let answer = host.say(words).agent("own").send().await;
-        assert_eq!(answer.header("x-metaclaw-upstream").split(';').next(), Some(asked), "{words}: {:?}", answer.headers);
+        assert_eq!(
+            answer.header("x-metaclaw-upstream").split(';').next(),
+            Some(asked),
+            "{words}: {:?}",
+            answer.headers
+        );
     }
 }
 
@@ -224,7 +251,12 @@ fn same(template: &Path, copied: &Path) {
         if ours.is_dir() {
             same(&ours, &theirs);
         } else {
-            assert!(fs::read(&ours).unwrap() == fs::read(&theirs).unwrap(), "{} is not {}", theirs.display(), ours.display());
+            assert!(
+                fs::read(&ours).unwrap() == fs::read(&theirs).unwrap(),
+                "{} is not {}",
+                theirs.display(),
+                ours.display()
+            );
         }
     }
 }
