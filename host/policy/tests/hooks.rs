@@ -67,6 +67,8 @@ async fn a_tool_call_goes_on_only_when_somebody_allows_it() {
         ("problem", None, denied(), Some(FailureClass::PolicyError)),
         ("loop", None, denied(), Some(FailureClass::Cpu)),
         ("loop", Some(Fallback::Builtin), Permission::Allow, Some(FailureClass::Cpu)),
+        // There is no version before this one.
+        ("loop", Some(Fallback::Previous), denied(), Some(FailureClass::Cpu)),
     ] {
         let call = ToolCall { id: "1".into(), name: tool.into(), arguments: "{}".into() };
         let decided = with("{}", rule).gate(turn("model-a", "words"), &call).await;

@@ -46,6 +46,9 @@ fn read_skill(node: &Node, path: &str, report: &mut Report) -> Option<Skill> {
     let scope = section.read("scope", |node, at| report.choice(node, at, &["shared", "own"]));
     let tokens = section.read("tokens", |node, at| report.whole(node, at));
     let name = name?;
+    // As the host: a skill without a description or instructions is none.
+    let description = if description.is_empty() { name.clone() } else { description };
+    let body = if body.is_empty() { description.clone() } else { body };
     let tokens = tokens.unwrap_or_else(|| estimate(&name, &description, &body));
     Some(Skill { name, description, body, category, scope: scope.unwrap_or_else(|| "own".to_owned()), tokens })
 }

@@ -23,7 +23,7 @@ fn a_case_says_everything_and_leaves_everything_out() {
     assert_eq!(targets, [("one", "org/model"), ("two", "")]);
     assert_eq!(
         full.skills.iter().map(|skill| (skill.name.as_str(), skill.tokens)).collect::<Vec<_>>(),
-        [("bread", 5), ("tides", 12)]
+        [("bread", 7), ("tides", 12)]
     );
     assert_eq!(full.found("tides").unwrap().iter().map(|hit| hit.score).collect::<Vec<_>>(), [2.0, 0.5]);
     assert_eq!((full.found("else"), least.found("else")), (Some([].as_slice()), None));
