@@ -1,6 +1,6 @@
 //! What can be said of a module before it is compiled. Compiling costs far more than reading, and cannot be stopped.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Encoding, Parser, Payload, TypeRef};
 
 use crate::error::LoadError;
 use crate::grants::Asks;
@@ -29,11 +29,14 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Asks, LoadError> {
     let mut depth = 0_usize;
     let mut asks = Asks::default();
     let mut functions = 0;
+    let mut memories = 0;
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(invalid)? {
             Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(LoadError::CoreModule),
-            Payload::Version { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::Version { .. } => (depth, memories) = (depth + 1, 0),
+            // The engine takes several, for what it makes itself of a component of components; guests have no use for them.
+            Payload::End(_) if memories > 1 => return Err(LoadError::invalid(&"a core module has several memories")),
+            Payload::End(_) => (depth, memories) = (depth.saturating_sub(1), 0),
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
                     match check_import(import.map_err(invalid)?.name.name)? {
@@ -49,6 +52,12 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Asks, LoadError> {
                     check_export(export.map_err(invalid)?.name.name)?;
                 }
             }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    memories += u32::from(matches!(import.map_err(invalid)?.ty, TypeRef::Memory(_)));
+                }
+            }
+            Payload::MemorySection(section) => memories += section.count(),
             Payload::CodeSectionStart { count, .. } => {
                 functions += u64::from(count);
                 if functions > MAX_FUNCTIONS {

@@ -79,8 +79,10 @@ pub(crate) fn config(memories: Memories) -> Config {
         // Features that policies have no use for are so much less to get wrong. Threads, garbage collection, exceptions
         // and stack switching are not even compiled into this wasmtime.
         .concurrency_support(false)
-        .wasm_multi_memory(false)
         .wasm_memory64(false)
+        // What copies between two components that are parts of a third, as QuickJS's are, has the memories of both. How many
+        // there are, and how large all together, is limited all the same.
+        .wasm_multi_memory(true)
         .relaxed_simd_deterministic(true);
     if memories == Memories::Narrow {
         config.memory_reservation(0).memory_guard_size(64 << 10);

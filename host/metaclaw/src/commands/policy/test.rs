@@ -98,6 +98,7 @@ fn once(args: &TestArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
     }
     let module = cases::module_of(&args.policy)?;
     let subject = Subject::read(&module)?;
+    note_newer_sources(&args.policy, &module);
     let file = cases::cases_of(&module, args.cases.as_deref());
     let suite = cases::read(&file)?;
     let workshop = Workshop::metered()?;
@@ -132,6 +133,23 @@ fn once(args: &TestArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
         0 => Ok(()),
         1 => bail!("one case does not come out as {} wants it", file.display()),
         several => bail!("{several} cases do not come out as {} wants them", file.display()),
+    }
+}
+
+/// Whoever has forgotten to build wonders why nothing changes.
+fn note_newer_sources(policy: &Path, module: &Path) {
+    let changed = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    let mut sources = Vec::new();
+    if policy.is_dir() {
+        super::build::sources(policy, &mut sources);
+    }
+    // Cases are no part of a module.
+    let of_module = |path: &&PathBuf| path.extension().is_none_or(|ending| ending != "yaml" && ending != "md");
+    if let Some(newer) = sources.iter().filter(of_module).find(|path| changed(path) > changed(module)) {
+        let (newer, policy) = (newer.display(), policy.display());
+        output::note(format_args!(
+            "note: {newer} is newer than the module: `metaclaw policy build {policy}`, or --build"
+        ));
     }
 }
 
