@@ -1,5 +1,5 @@
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::AgentId;
@@ -31,8 +31,8 @@ impl Possessions {
     }
 
     /// The folders of an agent whose adapters are in `lora`.
-    pub(crate) fn files(&self, agent: &AgentId, lora: &std::path::Path) -> Arc<dyn FileSource> {
-        Arc::new(Folders(AgentFiles::open(&self.skills, lora, agent, FileLimits::default())))
+    pub(crate) fn files(&self, agent: &AgentId, lora: &Path) -> Arc<dyn FileSource> {
+        agent_files(&self.skills, lora, agent)
     }
 
     /// The values of an agent. The caller has seen to it that there are not too many agents.
@@ -40,6 +40,11 @@ impl Possessions {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.entry(agent.clone()).or_default().clone()
     }
+}
+
+/// The folders of an agent, as its policy has them: below `skills` those of all agents, and `lora`, which is its own.
+pub fn agent_files(skills: &Path, lora: &Path, agent: &AgentId) -> Arc<dyn FileSource> {
+    Arc::new(Folders(AgentFiles::open(skills, lora, agent, FileLimits::default())))
 }
 
 impl FileSource for Folders {

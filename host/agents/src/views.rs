@@ -21,7 +21,8 @@ pub(crate) struct TurnView {
     pub(crate) received: SystemTime,
 }
 
-pub(crate) struct CatalogView(pub(crate) Arc<Library>);
+/// An agent's skills, as its policy sees them.
+pub struct CatalogView(pub Arc<Library>);
 
 pub(crate) struct SampleView {
     pub(crate) request: Arc<ChatRequest>,

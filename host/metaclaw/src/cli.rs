@@ -8,8 +8,8 @@ use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::setup::SetupArgs;
 use crate::commands::{
-    config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, service::ServiceArgs,
-    sessions::SessionsArgs, skills::SkillsArgs,
+    config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, policy::PolicyArgs,
+    service::ServiceArgs, sessions::SessionsArgs, skills::SkillsArgs,
 };
 
 /// A policy host for many agents: an OpenAI-compatible proxy that gives each agent its own skills, mode and sandboxed policy.
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// List, show, add or check skills
     Skills(SkillsArgs),
+    /// Write, build, check, test and measure policies
+    Policy(PolicyArgs),
     /// Get and list models that run in this process
     Models(ModelsArgs),
     /// Show, read, change or check the configuration

@@ -11,7 +11,7 @@ use crate::bindings::{Policy, v0};
 use crate::compile::{Compile, Memories, Recipe, config, runnable};
 use crate::error::{EngineError, LoadError};
 use crate::inspect::inspect;
-use crate::module::Module;
+use crate::module::{ConfigProblem, Module};
 use crate::state::State;
 use crate::ticker::Ticker;
 
@@ -105,9 +105,20 @@ impl Engine {
         if let Some(pinned) = pin.filter(|pinned| *pinned != digest) {
             return Err(LoadError::WrongDigest { pinned, actual: digest });
         }
-        let module = if digest == self.builtin.digest() { self.builtin() } else { self.shared(bytes, digest)? };
+        let module = self.module(bytes)?;
         module.check_config(&self.machine, config_json)?;
         Ok(module)
+    }
+
+    /// As [`Engine::load`], for tools: nobody has said which digest it must have, and its settings are not tried.
+    pub fn module(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
+        let digest = Digest::of(bytes);
+        if digest == self.builtin.digest() { Ok(self.builtin()) } else { self.shared(bytes, digest) }
+    }
+
+    /// Asks a module what is wrong with these settings; it need not have been loaded with them.
+    pub fn config_problems(&self, module: &Module, config_json: &str) -> Result<Vec<ConfigProblem>, LoadError> {
+        module.config_problems(&self.machine, config_json)
     }
 
     /// Asks the built-in policy whether it accepts these settings, as [`Engine::load`] asks a module.

@@ -55,7 +55,7 @@ impl Asks {
     }
 
     /// The keys that the operator would have to add, with their values.
-    pub(crate) fn missing(&self, by: &PolicyGrants) -> Vec<&'static str> {
+    pub fn missing(&self, by: &PolicyGrants) -> Vec<&'static str> {
         let skills = match (self.skills, by.skills) {
             (Some(FileGrant::Write), given) if given != Some(FileGrant::Write) => Some("skills: write"),
             (Some(FileGrant::Read), None) => Some("skills: read"),

@@ -6,14 +6,14 @@ use crate::error::LoadError;
 use crate::grants::Asks;
 use crate::wasi;
 
-/// The largest module.
-pub(crate) const MAX_MODULE: usize = 32 << 20;
-/// The most functions; CPython has some 25,000.
-const MAX_FUNCTIONS: u64 = 100_000;
+/// The largest module, in bytes.
+pub const MAX_MODULE: usize = 32 << 20;
+/// The most functions of a module; CPython has some 25,000.
+pub const MAX_FUNCTIONS: u64 = 100_000;
 /// The largest function, in bytes of code. Compiling takes more than linear time; interpreters' main loops have 200 KiB.
-const MAX_FUNCTION: usize = 512 << 10;
+pub const MAX_FUNCTION: usize = 512 << 10;
 /// The package whose interfaces guests may import, and which of them.
-const PACKAGE: &str = "metaclaw:policy/";
+pub(crate) const PACKAGE: &str = "metaclaw:policy/";
 const IMPORTS: [&str; 8] = ["types", "settings", "turn", "catalog", "sample", "log", "files", "kv"];
 /// The lines of versions that this host speaks.
 const VERSIONS: [&str; 2] = ["0.1.", "1."];

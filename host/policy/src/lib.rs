@@ -11,6 +11,7 @@
 //! thread every millisecond.
 
 mod agent;
+mod anatomy;
 mod bindings;
 mod breaker;
 mod call;
@@ -37,12 +38,14 @@ mod warm;
 mod wasi;
 
 pub use agent::{AgentPolicy, TurnCall};
+pub use anatomy::{Anatomy, Producer};
 pub use compile::{Cache, CacheLimits, ChildCompiler, Code, Compile, CompileLimits, Recipe, run_compiler};
 pub use decision::{DENIED, Decided, Failure, FailureClass, Permission, Rendering, RouteDecision, Selection, Used};
 pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, LoadError};
 pub use grants::Asks;
-pub use module::{Description, Module};
+pub use inspect::{MAX_FUNCTION, MAX_FUNCTIONS, MAX_MODULE};
+pub use module::{ConfigProblem, Description, Module};
 pub use parts::{AgentPolicyParts, HookModules};
 pub use source::{
     CatalogSource, FileEntry, FileRoot, FileSource, KvChanges, KvSource, MAX_HITS, MAX_LIST, MAX_READ, MAX_TEXT,

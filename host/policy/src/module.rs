@@ -53,6 +53,15 @@ pub struct Description {
     pub summary: String,
 }
 
+/// What a module does not like about its settings; control characters escaped, each text at most 1 KiB.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// A word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
 /// Where an instance has what its module exports.
 pub(crate) struct Exports {
     lifecycle: Line<lifecycle::GuestIndices, v0::lifecycle::GuestIndices>,
@@ -167,8 +176,17 @@ impl Module {
         }
     }
 
-    /// Asks the module whether it accepts these settings.
+    /// Refuses when the module does not accept these settings.
     pub(crate) fn check_config(&self, machine: &Arc<Machine>, json: &str) -> Result<(), LoadError> {
+        let problems = self.config_problems(machine, json)?;
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(LoadError::Config(problems.into_iter().map(|problem| problem.message).collect())),
+        }
+    }
+
+    /// Asks the module what is wrong with these settings.
+    pub(crate) fn config_problems(&self, machine: &Arc<Machine>, json: &str) -> Result<Vec<ConfigProblem>, LoadError> {
         let problems = self.probe(machine, json, async |store, instance| {
             let problems = match &self.exports.lifecycle {
                 Line::V1(lifecycle) => {
@@ -182,11 +200,9 @@ impl Module {
             };
             problems.map_err(ProbeError::Failed)
         })?;
-        if problems.is_empty() {
-            return Ok(());
-        }
-        let shown = problems.iter().take(MAX_PROBLEMS).map(|p| printable(&p.message, MAX_DESCRIPTION)).collect();
-        Err(LoadError::Config(shown))
+        let shown = |text: &str| printable(text, MAX_DESCRIPTION);
+        let problems = problems.iter().take(MAX_PROBLEMS);
+        Ok(problems.map(|p| ConfigProblem { code: shown(&p.code), message: shown(&p.message) }).collect())
     }
 
     /// Does something with a fresh instance, on this thread.

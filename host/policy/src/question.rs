@@ -74,7 +74,9 @@ impl Question<'_> {
                 (H::without(Fallback::Drop), Used::default())
             })
         } else {
-            (H::without(Fallback::Builtin), Used::default())
+            // Without a module nobody objects. Where one has failed, its rule holds as far as it can.
+            let rule = if failure.is_some() { rule } else { Fallback::Builtin };
+            (H::without(rule), Used::default())
         };
         Decided { value, source, digest: builtin, failure, used }
     }

@@ -23,7 +23,7 @@ fn with(settings: &str, rule: Option<Fallback>) -> AgentPolicy {
 async fn a_module_of_1_0_has_every_hook_and_sees_what_is_new() {
     let module = module();
     assert_eq!((module.contract(), module.hooks()), ("1", PerHook::make(|_| true)));
-    assert_eq!(ENGINE.builtin().contract(), "0.1");
+    assert_eq!(ENGINE.builtin().contract(), "1");
     let policy = with(r#"{"route":"tell"}"#, None);
     let route = policy.turn(turn("model-a", "hello")).route().await;
     let RouteDecision::Refuse(words) = route.value else { panic!("{route:?}") };
@@ -67,6 +67,8 @@ async fn a_tool_call_goes_on_only_when_somebody_allows_it() {
         ("problem", None, denied(), Some(FailureClass::PolicyError)),
         ("loop", None, denied(), Some(FailureClass::Cpu)),
         ("loop", Some(Fallback::Builtin), Permission::Allow, Some(FailureClass::Cpu)),
+        // There is no version before this one.
+        ("loop", Some(Fallback::Previous), denied(), Some(FailureClass::Cpu)),
     ] {
         let call = ToolCall { id: "1".into(), name: tool.into(), arguments: "{}".into() };
         let decided = with("{}", rule).gate(turn("model-a", "words"), &call).await;

@@ -28,6 +28,13 @@ pub struct Scored {
 }
 
 impl Library {
+    /// These skills, wherever they come from; of those with the same name the last one. For trying a policy out.
+    pub fn of(skills: Vec<Skill>) -> Arc<Self> {
+        let by_name: BTreeMap<_, _> = skills.into_iter().map(|skill| (skill.name.clone(), Arc::new(skill))).collect();
+        let folder = Folder { skills: by_name, ..Folder::default() };
+        Library::overlay(&folder, None).indexed(None)
+    }
+
     /// Lays an agent's own folder over the shared one.
     pub(crate) fn overlay(shared: &Folder, own: Option<&Folder>) -> Self {
         let mut by_name: BTreeMap<_, &Arc<Skill>> = shared.skills.iter().collect();

@@ -129,12 +129,12 @@ fn writable(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Settings for every connection. Statements are not logged: nothing here may carry a prompt into a log.
-fn quiet(options: SqliteConnectOptions) -> SqliteConnectOptions {
+pub(crate) fn quiet(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options.busy_timeout(BUSY_TIMEOUT).thread_name(|id| format!("store-sqlite-{id}")).disable_statement_logging()
 }
 
 /// Reads the header as plain bytes: SQLite itself may change a file that it opens.
-fn check_header(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn check_header(path: &Path) -> Result<(), StoreError> {
     let mut header = Vec::with_capacity(HEADER);
     let file = File::open(path).map_err(StoreError::io("open", path))?;
     file.take(HEADER as u64).read_to_end(&mut header).map_err(StoreError::io("read", path))?;

@@ -37,7 +37,7 @@ impl StateDir {
 
     /// Where the database is, or will be.
     pub(crate) fn database(&self) -> PathBuf {
-        self.path.join(DATABASE)
+        database_in(&self.path)
     }
 
     /// An empty private file in which to make a database. What a crash left of an earlier attempt is removed: no
@@ -84,6 +84,11 @@ impl StateDir {
             .map(|suffix| companion(&self.database(), suffix))
             .find(|path| path.metadata().is_ok_and(|meta| meta.len() > 0))
     }
+}
+
+/// Where the database of a state directory is.
+pub(crate) fn database_in(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
 }
 
 fn companion(path: &Path, suffix: &str) -> PathBuf {

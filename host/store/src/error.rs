@@ -39,6 +39,18 @@ pub enum StoreError {
         /// The newest version that this program knows.
         known: i64,
     },
+    /// An older version of this program wrote the database, which was only to be read.
+    #[error(
+        "{path} has schema version {found} and this version knows {known}: start the host once, which brings it up to date"
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The version that the database has.
+        found: i64,
+        /// The version that this program reads.
+        known: i64,
+    },
     /// The database contradicts itself. Nothing was repaired or thrown away.
     #[error("{path} is damaged ({detail}): stop metaclaw, keep a copy of the folder, and restore a backup of it")]
     Damaged {

@@ -22,6 +22,7 @@
 //! A session is one row for each agent and name. When it ends and comes back the row opens again: its turns are counted
 //! on, and `generation` says how often that happened.
 
+mod archive;
 mod codes;
 mod database;
 mod dir;
@@ -46,6 +47,7 @@ use sqlx::migrate::Migration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+pub use archive::Archive;
 pub use error::StoreError;
 
 use dir::StateDir;

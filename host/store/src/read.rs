@@ -83,6 +83,31 @@ impl Reader {
         Ok(turns)
     }
 
+    /// The last turns of an agent, the oldest first.
+    pub(crate) async fn turns_since(
+        &self,
+        agent: &AgentId,
+        since: SystemTime,
+        limit: usize,
+    ) -> Result<Vec<TurnId>, StoreError> {
+        let sql = [
+            "SELECT turns.id FROM turns JOIN sessions ON sessions.id = turns.session",
+            "WHERE sessions.agent = $1 AND turns.started >= $2 ORDER BY turns.started DESC, turns.id DESC LIMIT $3",
+        ];
+        let (since, limit) = (codes::micros(since), codes::signed(limit as u64));
+        let values = [Filter::Text(agent.as_str()), Filter::Number(since), Filter::Number(limit)];
+        let mut turns = self.list("list turns", sql, &values, |row| turn_id(row, 0)).await?;
+        turns.reverse();
+        Ok(turns)
+    }
+
+    /// The version of the schema.
+    pub(crate) async fn version(&self) -> Result<i64, StoreError> {
+        let sql = ["SELECT coalesce(max(version), 0) FROM _sqlx_migrations", ""];
+        let found = self.list("read the schema's version", sql, &[], |row| row.try_get(0)).await?;
+        Ok(found.first().copied().unwrap_or(0))
+    }
+
     pub(crate) async fn sample(&self, turn: TurnId) -> Result<Option<StoredSample>, StoreError> {
         let rows = self.samples_where("WHERE samples.turn = $1", &[Filter::Bytes(turn.0.as_bytes())]).await?;
         Ok(rows.into_iter().next())

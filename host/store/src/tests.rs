@@ -1,5 +1,6 @@
 //! The store's specification, on real databases in temporary directories.
 
+mod archive;
 mod crash;
 mod damage;
 mod queue;

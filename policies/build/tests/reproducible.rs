@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 fn checkout(root: &Path) -> PathBuf {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for file in [
-        "wit/0.1.0/policy.wit",
+        "wit/1.0.0/policy.wit",
         "policies/default/Cargo.toml",
         "policies/default/Cargo.lock",
         "policies/default/src/bump.rs",

@@ -4,17 +4,32 @@
 //! * `route` gives the client the model it asked for, if this agent may use it, else the configured one.
 //! * `select` takes what the host's index finds, best first, within a number of skills and of tokens.
 //! * `filter` keeps finished, non-empty answers.
+//!
+//! It stands on the bindings themselves and not on the SDK: every turn of every agent pays for it, and it tells all that is wrong with its settings at once.
 
 mod bump;
 mod settings;
 
-wit_bindgen::generate!({ path: "../../wit/0.1.0", world: "policy" });
+wit_bindgen::generate!({
+    path: "../../wit/1.0.0",
+    inline: "
+        package metaclaw:builtin;
+        world builtin {
+            include metaclaw:policy/base@1.0.0;
+            export metaclaw:policy/routing@1.0.0;
+            export metaclaw:policy/skill-selection@1.0.0;
+            export metaclaw:policy/sample-filter@1.0.0;
+        }
+    ",
+    world: "metaclaw:builtin/builtin",
+    generate_all,
+});
 
 use exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
 use metaclaw::policy::catalog::Catalog;
 use metaclaw::policy::sample::Sample;
 use metaclaw::policy::turn::Turn;
-use metaclaw::policy::types::{Decision, Description, Problem, Route, Verdict};
+use metaclaw::policy::types::{Decision, Description, Problem, Route, Selection, Verdict};
 use settings::Settings;
 
 /// How much of the user's text is looked at: what is asked comes first, and pasted files would only drown it.
@@ -59,11 +74,11 @@ impl routing::Guest for DefaultPolicy {
 }
 
 impl skill_selection::Guest for DefaultPolicy {
-    fn select(turn: &Turn, catalog: &Catalog) -> Result<Vec<String>, Problem> {
+    fn select(turn: &Turn, catalog: &Catalog) -> Result<Selection, Problem> {
         let settings =
             Settings::parse(&metaclaw::policy::settings::get()).map_err(|mut all| bad_config(all.remove(0)))?;
         if settings.max_skills == 0 {
-            return Ok(Vec::new());
+            return Ok(Selection { skills: Vec::new(), attrs: Vec::new() });
         }
         let text = turn.user_text();
         let hits = catalog.search(first_bytes(&text, QUERY_BYTES), (settings.max_skills + SPARE_HITS).min(MAX_HITS));
@@ -79,7 +94,7 @@ impl skill_selection::Guest for DefaultPolicy {
                 chosen.push(hit.name);
             }
         }
-        Ok(chosen)
+        Ok(Selection { skills: chosen, attrs: Vec::new() })
     }
 }
 

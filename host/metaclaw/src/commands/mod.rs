@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod keys;
 pub(crate) mod models;
 pub(crate) mod openclaw;
+pub(crate) mod policy;
 pub(crate) mod service;
 pub(crate) mod sessions;
 pub(crate) mod setup;
@@ -45,6 +46,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Calls(args) => calls::run(&args, &paths, cli.json),
         Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
+        Command::Policy(args) => policy::run(args, &paths, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),
         Command::Openclaw(args) => openclaw::run(args, &paths, cli.json),

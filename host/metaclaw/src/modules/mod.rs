@@ -60,6 +60,24 @@ fn allow_open_files() {
     }
 }
 
+/// The bytes of a module that a person names.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = files::read(path, MAX_MODULE).with_context(|| format!("the policy module {}", path.display()))?;
+    let most = policy::MAX_MODULE;
+    anyhow::ensure!(bytes.len() <= most, "the policy module {} has more than {most} bytes", path.display());
+    Ok(bytes)
+}
+
+/// The signature beside a module, as text; none when there is none.
+pub(crate) fn read_signature(module: &Path) -> anyhow::Result<Option<String>> {
+    let signature = signature_of(module);
+    match files::read(&signature, MAX_SIGNATURE) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("the signature {}", signature.display())),
+    }
+}
+
 /// Loads an agent's module, whose digest, signature or both must be what the configuration says.
 pub(crate) fn load(engine: &Engine, module: &ModuleRef, settings: &PolicyConfig) -> anyhow::Result<Arc<Module>> {
     let loaded = load_approved(engine, module, &settings.config_json)?;
@@ -85,18 +103,14 @@ fn load_approved(engine: &Engine, module: &ModuleRef, config_json: &str) -> anyh
 }
 
 /// One of those whose signature the operator wants, if any, must have signed these very bytes: who has.
-fn check_signature<'a>(module: &'a ModuleRef, bytes: &[u8]) -> anyhow::Result<Option<&'a TrustRoot>> {
+pub(crate) fn check_signature<'a>(module: &'a ModuleRef, bytes: &[u8]) -> anyhow::Result<Option<&'a TrustRoot>> {
     if module.signed_by.is_empty() {
         return Ok(None);
     }
     let who = || module.signed_by.iter().map(|root| root.name.as_str()).collect::<Vec<_>>().join(" or ");
     let signature = signature_of(&module.path);
-    let text = match files::read(&signature, MAX_SIGNATURE) {
-        Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(ModuleError::Unsigned { who: who(), signature, module: module.path.clone() }.into());
-        }
-        Err(error) => return Err(error).with_context(|| format!("its signature {}", signature.display())),
+    let Some(text) = read_signature(&module.path)? else {
+        return Err(ModuleError::Unsigned { who: who(), signature, module: module.path.clone() }.into());
     };
     let signer = verify(&module.signed_by, bytes, &text);
     Ok(Some(signer.map_err(|why| ModuleError::Signature { who: who(), signature, why })?))

@@ -2,13 +2,17 @@
 
 mod storage;
 
-wit_bindgen::generate!({ path: "../../../wit/0.1.1", world: "policy", generate_all });
+wit_bindgen::generate!({ path: "../../../wit/1.0.0", world: "policy", generate_all });
 
-use exports::metaclaw::policy::{lifecycle, routing, sample_filter, skill_selection};
+use exports::metaclaw::policy::{
+    lifecycle, reward, routing, sample_filter, skill_rendering, skill_selection, tool_gate,
+};
 use metaclaw::policy::catalog::Catalog;
 use metaclaw::policy::sample::Sample;
 use metaclaw::policy::turn::Turn;
-use metaclaw::policy::types::{Decision, Description, Problem, Refusal, Verdict};
+use metaclaw::policy::types::{
+    Decision, Description, Permission, Problem, Refusal, Selection, ToolCall, Verdict,
+};
 use metaclaw::policy::{log, settings};
 
 struct Thorough;
@@ -37,6 +41,7 @@ impl routing::Guest for Thorough {
             turn.index().to_string(),
             turn.kind(),
             turn.mode(),
+            turn.received_at().to_string(),
             turn.requested_model(),
             turn.user_text(),
             turn.body_size().to_string(),
@@ -52,7 +57,7 @@ impl routing::Guest for Thorough {
 }
 
 impl skill_selection::Guest for Thorough {
-    fn select(_turn: &Turn, catalog: &Catalog) -> Result<Vec<String>, Problem> {
+    fn select(_turn: &Turn, catalog: &Catalog) -> Result<Selection, Problem> {
         let all = catalog.list(0, 100);
         let hits = catalog.search("words", 1);
         let is_whole = all.len() == catalog.len() as usize
@@ -60,9 +65,34 @@ impl skill_selection::Guest for Thorough {
             && hits.iter().all(|hit| hit.score > 0.0 && hit.tokens > 0 && catalog.read(&hit.name).is_some())
             && catalog.read("no-such-skill").is_none();
         match is_whole {
-            true => Ok(hits.into_iter().map(|hit| hit.name).chain(all.into_iter().map(|s| s.name).take(1)).collect()),
+            true => {
+                let skills = hits.into_iter().map(|hit| hit.name).chain(all.into_iter().map(|s| s.name).take(1)).collect();
+                Ok(Selection { skills, attrs: vec![("reason".to_owned(), "why not".to_owned())] })
+            }
             false => Err(Problem { code: "odd".into(), message: format!("{} skills", all.len()) }),
         }
+    }
+}
+
+impl skill_rendering::Guest for Thorough {
+    fn render(turn: &Turn, catalog: &Catalog, skills: Vec<String>) -> Result<String, Problem> {
+        Ok(format!("{}: {} of {}", turn.agent(), skills.join("+"), catalog.len()))
+    }
+}
+
+impl tool_gate::Guest for Thorough {
+    fn gate(turn: &Turn, call: ToolCall) -> Result<Permission, Problem> {
+        match call.name.as_str() {
+            "allowed" => Ok(Permission::Allow),
+            "held" => Ok(Permission::Hold("ask somebody".into())),
+            _ => Ok(Permission::Deny(format!("{}: {} {} {}", turn.agent(), call.id, call.name, call.arguments))),
+        }
+    }
+}
+
+impl reward::Guest for Thorough {
+    fn reward(sample: &Sample) -> Result<Option<f32>, Problem> {
+        Ok((sample.answer_text() == "keep").then_some(0.25))
     }
 }
 
@@ -74,7 +104,12 @@ impl sample_filter::Guest for Thorough {
         let told = [
             sample.agent(),
             sample.session(),
+            sample.received_at().to_string(),
             sample.model(),
+            sample.message_count().to_string(),
+            format!("{:?}", sample.message(0).map(|m| format!("{}: {}", m.role, m.text))),
+            format!("{:?}", sample.message(7).map(|m| m.role)),
+            sample.tool_calls().iter().map(|c| format!("{} {} {}", c.id, c.name, c.arguments)).collect::<Vec<_>>().join("+"),
             sample.user_text(),
             sample.answer_text(),
             sample.finish_reason(),
