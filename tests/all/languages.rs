@@ -65,7 +65,7 @@ async fn what_a_template_gives_in_an_empty_folder_serves_turns() {
         let agent = |name: &str, settings: &str| {
             let limits = "limits: { wall: 20s }";
             let policy = format!("{{ module: \"{}\", {limits}, config: {settings} }}", module.display());
-            format!("  {name}: {{ upstreams: [small, large], fallbacks: [], policy: {policy} }}\n")
+            format!("  {name}: {{ upstreams: [small, large], policy: {policy} }}\n")
         };
         let home = Home::new();
         home.config(&format!(
@@ -85,7 +85,11 @@ async fn what_a_template_gives_in_an_empty_folder_serves_turns() {
                 "{language}: {:?}",
                 answer.headers
             );
-            assert_eq!(answer.header("x-metaclaw-upstream").split(';').next(), Some(asked), "{language}: {words}");
+            let heard = if asked == "small" { &small } else { &large };
+            assert!(
+                heard.seen().last().is_some_and(|seen| seen.user() == words),
+                "{language}: {asked} has not heard {words}"
+            );
         }
         let wrong = host.say("hi").agent("wrong").send().await;
         assert_eq!((wrong.status, wrong.code().as_str()), (503, "policy_unavailable"), "{language}: {}", wrong.text);
@@ -107,7 +111,7 @@ async fn everything_that_a_helper_offers_reaches_the_host() {
         let home = home(&upstream, &module, "grants: { skills: read, kv: 4KiB, log: 8KiB }");
         home.skill("own", "tides", "Use for tides", "LOOK AT THE MOON");
         fs::write(home.path().join("skills/own/tides/notes.txt"), "spring").unwrap();
-        let host = home.start_with(&["--dev"]).await;
+        let host = home.start_with(&["--dev", "--log", "info"]).await;
         let tell = async |words: &str| host.say(words).agent("own").session("s").send().await;
 
         let answer = tell("tides?").await;
@@ -201,19 +205,15 @@ async fn the_c_example_routes_by_topic() {
     let policy =
         format!("{{ module: \"{}\", config: {{ large/m: [prove, theorem] }} }}", example("c-topic-router").display());
     home.config(&format!(
-        "upstreams:\n{}{}agents: {{ own: {{ upstreams: [small, large], fallbacks: [], policy: {policy} }} }}\n",
+        "upstreams:\n{}{}agents: {{ _default: {{ upstream: small }}, own: {{ upstreams: [small, large], policy: {policy} }} }}\n",
         named("small", &small),
         named("large", &large),
     ));
     let host = home.start_with(&["--dev"]).await;
-    for (words, asked) in [("It has improved", "small"), ("PROVE it", "large"), ("tides?", "small")] {
+    for (words, asked) in [("It has improved", &small), ("PROVE it", &large), ("tides?", &small)] {
         let answer = host.say(words).agent("own").send().await;
-        assert_eq!(
-            answer.header("x-metaclaw-upstream").split(';').next(),
-            Some(asked),
-            "{words}: {:?}",
-            answer.headers
-        );
+        assert!(answer.header("x-metaclaw-policy").ends_with("; source=policy"), "{words}: {:?}", answer.headers);
+        assert!(asked.seen().last().is_some_and(|seen| seen.user() == words), "{words} went elsewhere");
     }
 }
 

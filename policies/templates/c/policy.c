@@ -8,7 +8,7 @@ MC_CHECK(config) {
     mc_str name;
     mc_json value;
     while (mc_next(&config, &name, &value)) {
-        if (!mc_same(name, MC_STR("long"))) mc_wrong("there is no such setting; there is `long`");
+        if (!mc_same(name, MC_STR("long"))) mc_wrong_of(mc_join(name, MC_STR(" is no setting; there is `long`")));
         else if (!mc_is_number(value) || mc_int(value) < 1) mc_wrong("`long` must be a number, at least 1");
     }
 }
