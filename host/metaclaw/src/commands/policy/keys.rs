@@ -19,6 +19,9 @@ use crate::{modules, output};
 /// Far more than a secret key has.
 const MAX_KEY: u64 = 4 << 10;
 
+/// What stands in a signature's first line, which nobody trusts.
+const COMMENT: &str = "signature by metaclaw policy sign";
+
 /// `metaclaw policy keygen`
 #[derive(Debug, Args)]
 #[command(
@@ -115,7 +118,7 @@ pub(super) fn sign(args: &SignArgs, json: bool) -> anyhow::Result<()> {
     let public = PublicKey::from_secret_key(&secret).context("the secret key is damaged")?;
     let name = subject.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let comment = format!("timestamp:{}\tfile:{name}\thashed", jiff::Timestamp::now().as_second());
-    let signature = minisign::sign(Some(&public), &secret, &subject.bytes[..], Some(&comment), None)
+    let signature = minisign::sign(Some(&public), &secret, &subject.bytes[..], Some(&comment), Some(COMMENT))
         .with_context(|| format!("{} was not signed", subject.path.display()))?
         .into_string();
     let trusted: domain::PublicKey = public.to_base64().parse()?;

@@ -95,7 +95,7 @@ impl Report {
             }
             turn.failures.iter().for_each(|failure| output::line(format_args!("  failed  {failure}")));
         }
-        if !self.changes.is_empty() {
+        if self.different > 0 || (all && self.otherwise > 0) {
             output::line("");
         }
         let by_hook: Vec<String> = self.by_hook.iter().map(|(hook, count)| format!("{hook} {count}")).collect();
