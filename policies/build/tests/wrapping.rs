@@ -1,4 +1,5 @@
 //! What becomes of core modules that other compilers make.
+#![cfg(test)]
 
 use std::fs;
 
