@@ -1,3 +1,5 @@
+mod bundles;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,7 @@ use domain::{AgentId, InvalidAgentName, SkillScope};
 use serde_json::{Value, json};
 use skills::{MAX_FILE_BYTES, Shelf, Skill, SkillName, SkillTree, TreeOptions, add_skill, render_block};
 
+use self::bundles::{ExportArgs, ImportArgs};
 use crate::output;
 
 /// The most of a description that the list shows, in characters.
@@ -43,6 +46,20 @@ enum SkillsCommand {
   metaclaw skills add notes.md --shared --name meeting-notes
   cat SKILL.md | metaclaw skills add - --agent researcher --replace")]
     Add(AddArgs),
+    /// Take over skills from a folder or an archive (zip, tar, tar.gz): all that are good, or none
+    #[command(
+        after_help = "Only each skill's SKILL.md is taken over; links, devices and paths that lead elsewhere are refused.
+
+Examples:
+  metaclaw skills import ./team-skills --agent researcher --dry-run
+  metaclaw skills import skills.zip --shared --replace"
+    )]
+    Import(ImportArgs),
+    /// Write an agent's skills into a zip archive, which `import` reads
+    #[command(after_help = "Examples:
+  metaclaw skills export --agent researcher --out researcher.zip
+  metaclaw skills export cite-sources --agent researcher --out one.zip")]
+    Export(ExportArgs),
     /// Report everything that is not served, and what to do; fails if there is anything
     #[command(after_help = "Examples:
   metaclaw skills check
@@ -84,6 +101,8 @@ pub(crate) fn run(args: SkillsArgs, skills_dir: &Path, json: bool) -> anyhow::Re
         SkillsCommand::List(of) => list(skills_dir, &of.id(), json),
         SkillsCommand::Show { name, of } => show(skills_dir, &name, &of.id(), json),
         SkillsCommand::Add(args) => add(skills_dir, &args, json),
+        SkillsCommand::Import(args) => bundles::import(skills_dir, &args, json),
+        SkillsCommand::Export(args) => bundles::export(skills_dir, &args, json),
         SkillsCommand::Check { path } => check(&path.unwrap_or_else(|| skills_dir.to_owned()), json),
     }
 }
