@@ -44,3 +44,4 @@ mod skills;
 mod streaming;
 mod tenancy;
 mod wasi;
+mod window;
