@@ -304,3 +304,25 @@ async fn answers_improve_on_a_host_that_has_the_bank() {
     }
     failures.none();
 }
+
+#[test]
+fn a_role_gets_its_skills_and_what_is_there_stays() {
+    let home = Home::new();
+    let mine = home.skill("ada", "trace-a-claim", "Use when tracing.", "My own words.");
+    let before = fs::read(&mine).unwrap();
+    let (code, out, err) = home.run(&["skills", "add", "--bank", "research-assistant", "--agent", "ada"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("added ada/cite-what-was-read") && out.contains("added _shared/verdict-first"), "{out}");
+    assert!(!out.contains("trace-a-claim") && fs::read(&mine).unwrap() == before, "{out}");
+    assert!(!home.path().join("skills/ada/cite-what-was-read/case.yaml").exists());
+    let (code, out, err) = home.run(&["skills", "add", "--bank", "researcher", "--agent", "ada"]);
+    assert!(code == 0 && out.is_empty() && err.contains("has them all already"), "{out}{err}");
+    let (code, out, err) = home.run(&["--json", "skills", "add", "--bank", "code-reviewer"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}"));
+    assert_eq!((code, report["agent"].as_str()), (0, Some("code-reviewer")));
+    for words in
+        [&["skills", "add"][..], &["skills", "add", "--bank", "king"], &["skills", "add", "x.md", "--bank", "reviewer"]]
+    {
+        assert_ne!(home.run(words).0, 0, "{words:?}");
+    }
+}
