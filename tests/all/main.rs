@@ -1,6 +1,7 @@
 //! The whole product from outside, by subject. See `../README.md`.
 
 mod admin;
+mod bank;
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
 mod canary;
