@@ -120,7 +120,7 @@ impl Plan {
         if let Some(port) = choice.port {
             set("proxy.port", &port.to_string());
         }
-        for (name, role) in &choice.agents {
+        for (name, _) in &choice.agents {
             match settings.has(&format!("agents.{name}")) {
                 true => self.notes.push(format!("the agent {name} is configured already and stays as it is")),
                 false => set(&format!("agents.{name}.skills.top_k"), &bank::TOP_K.to_string()),
