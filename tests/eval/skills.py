@@ -23,27 +23,31 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lib import chart, data, proxy  # noqa: E402
 
 AGENT = "tools"
+# Who says that a skill helped: one who saw it in the prompt, or one who knows what would have been right.
+FEEDBACK = {"named": "the right skill named after every lesson", "seen": "named only where it was in the prompt"}
 
 
 def main():
     args = arguments()
     skills, tests, lessons = data.load(Path(args.data), args.questions, args.seed)
-    say(f"{len(skills)} skills, {len(tests)} test questions, {sum(map(len, lessons.values()))} to learn from, mode {args.mode}")
+    say(f"{len(skills)} skills, {len(tests)} test questions, {sum(map(len, lessons.values()))} lessons, mode {args.mode}")
+    result = {"mode": args.mode, "skills": len(skills), "questions": len(tests), "curves": {}, "remarks": []}
     with proxy.Upstream() as upstream:
-        started = lambda mode: proxy.Host(args.metaclaw, upstream, AGENT, skills, mode, args.models)  # noqa: E731
+        started = lambda mode: proxy.Host(args, upstream, AGENT, skills, mode)  # noqa: E731
         with started(args.mode) as host, started("bm25") as words:
-            result = {"mode": args.mode, "skills": len(skills), "questions": len(tests), "remarks": host.remarks}
-            result["words"] = hits(words, tests)
-            result["curve"] = [{"uses": 0, **hits(host, tests)}]
+            result["words"] = report("bm25", hits(words, tests))
+            cold = {"uses": 0, **report("cold", hits(host, tests))}
             result["added"] = added(host, words, tests)
-            report(result["words"], "bm25")
-            report(result["curve"][0], "cold")
-            say(f"p50 of a turn: {result['added']['mode_ms']} ms, with bm25 {result['added']['bm25_ms']} ms")
-            learn(host, skills, tests, lessons, args, result)
-    for remark in result["remarks"]:
-        say(f"note: {remark}")
+            say("p50 of a turn: {mode_ms} ms, with bm25 {bm25_ms} ms, added {added_ms} ms".format(**result["added"]))
+            note(result, host)
+        for kind in FEEDBACK:
+            with started(args.mode) as host:
+                result["curves"][kind] = [cold]
+                say(f"{FEEDBACK[kind]}:")
+                learn(host, kind, skills, tests, lessons, args, result["curves"][kind])
+                note(result, host)
     if args.svg:
-        Path(args.svg).write_text(chart.draw(result), encoding="utf-8")
+        Path(args.svg).write_text(chart.draw(result, FEEDBACK), encoding="utf-8")
         say(f"learning curve: {args.svg}")
     if args.json:
         print(json.dumps(result, indent=1))
@@ -56,9 +60,9 @@ def arguments():
     parse.add_argument("--metaclaw", default=here.parents[1] / "target/release/metaclaw", help="the command to measure")
     parse.add_argument("--models", default=here.parents[1] / "target/models", help="where `metaclaw models fetch` has put them")
     parse.add_argument("--mode", default="hybrid", help="skills.retrieval_mode to measure")
+    parse.add_argument("--embedder", help="skills.embedder to measure: minilm or static")
     parse.add_argument("--uses", default="1,2,3,5,10", type=lambda text: [int(n) for n in text.split(",") if n])
     parse.add_argument("--questions", default=600, type=int, help="how many test questions; 0 for all")
-    parse.add_argument("--correct", action="store_true", help="feedback names the right skill even where it was not in the prompt")
     parse.add_argument("--seed", default=1, type=int)
     parse.add_argument("--svg", help="file for the learning curve")
     parse.add_argument("--json", action="store_true", help="the numbers, to standard output")
@@ -87,31 +91,37 @@ def added(host, words, tests, turns=200):
     return {"mode_ms": round(p50[host], 3), "bm25_ms": round(p50[words], 3), "added_ms": round(p50[host] - p50[words], 3)}
 
 
-def learn(host, skills, tests, lessons, args, result):
-    """Asks one lesson of every skill a round, and says of a turn that had the right skill that it helped."""
+def learn(host, kind, skills, tests, lessons, args, curve):
+    """Asks one lesson of every skill a round, and says that the right skill helped."""
     order = random.Random(args.seed)
-    given = asked = 0
+    given = 0
     for done in range(1, max(args.uses, default=0) + 1):
-        round_of = [(lessons[skill][done - 1], skill) for skill in skills if len(lessons[skill]) >= done]
-        order.shuffle(round_of)
-        for question, skill in round_of:
+        lesson_of = [(lessons[skill][done - 1], skill) for skill in skills if len(lessons[skill]) >= done]
+        order.shuffle(lesson_of)
+        for question, skill in lesson_of:
             answer = host.ask(question)
-            asked += 1
-            if skill not in answer.skills and not args.correct:
+            if kind == "seen" and skill not in answer.skills:
                 continue
             refused = host.helped(answer.turn, skill)
             if refused:
-                result["remarks"].append(f"there is no learning curve: this host takes no feedback ({refused})")
+                host.remarks.append(f"there is no learning curve: this host takes no such feedback ({refused})")
                 return
             given += 1
         if done in args.uses:
             host.settled()
-            result["curve"].append({"uses": done, "feedback": given, "asked": asked, **hits(host, tests)})
-            report(result["curve"][-1], f"{done} uses")
+            curve.append({"uses": done, "feedback": given, **report(f"{done} uses", hits(host, tests))})
 
 
-def report(point, what):
-    say(f"{what:>8}: right skill in the prompt {point['hits']:.1%}, first in it {point['first']:.1%}, {point['mean_chosen']} skills in a prompt")
+def report(what, found):
+    say(f"{what:>8}: right skill in the prompt {found['hits']:.1%}, first in it {found['first']:.1%}, {found['mean_chosen']} skills in a prompt")
+    return found
+
+
+def note(result, host):
+    for remark in host.remarks:
+        if remark not in result["remarks"]:
+            result["remarks"].append(remark)
+            say(f"note: {remark}")
 
 
 def say(text):
@@ -119,7 +129,7 @@ def say(text):
 
 
 if __name__ == "__main__":
-    started_at = time.monotonic()
+    began = time.monotonic()
     os.environ.pop("METACLAW_HOME", None)
     main()
-    say(f"took {time.monotonic() - started_at:.0f} s")
+    say(f"took {time.monotonic() - began:.0f} s")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 SKILL_HEADING = re.compile(r"^### ([a-z0-9_-]+)$", re.MULTILINE)
 # How long the host may take until a turn can be asked about, or new skills are searched.
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Upstream:
@@ -83,9 +83,12 @@ class Answer:
 class Host:
     """`metaclaw start` with these skills for one agent."""
 
-    def __init__(self, command, upstream, agent, skills, mode, models):
+    def __init__(self, args, upstream, agent, skills, mode):
         self.agent, self.remarks, self.asked = agent, [], 0
-        self.command, self.upstream, self.mode = str(command), upstream, mode
+        self.command, self.upstream = str(args.metaclaw), upstream
+        self.wanted = {"retrieval_mode": mode, **({"embedder": args.embedder} if args.embedder else {})}
+        if not Path(self.command).exists():
+            raise SystemExit(f"there is no {self.command}: `make build` builds it")
         self.home = Path(tempfile.mkdtemp(prefix="metaclaw-eval-"))
         self.home.chmod(0o700)
         for name, about in skills.items():
@@ -94,16 +97,15 @@ class Host:
             # Quoted as YAML wants it: JSON's strings are YAML's.
             text = f"---\nname: {name}\ndescription: {json.dumps(about, ensure_ascii=False)}\n---\n\nDo what the description says.\n"
             (folder / "SKILL.md").write_text(text, encoding="utf-8")
-        if Path(models).is_dir():
-            (self.home / "models").symlink_to(Path(models).resolve())
-        self.skills = len(skills)
+        if Path(args.models).is_dir():
+            (self.home / "models").symlink_to(Path(args.models).resolve())
 
     def __enter__(self):
-        if not Path(self.command).exists():
-            raise SystemExit(f"there is no {self.command}: `make build` builds it")
-        if not self.starts(self.mode):
-            self.remarks.append(f"skills.retrieval_mode: {self.mode} is refused by this build ({self.refusal}); measured with its only ranking")
-            if not self.starts(None):
+        if not self.starts(self.wanted):
+            self.remarks.append(f"this build refuses {self.wanted}, so its own ranking was measured: {self.refusal}")
+            self.wanted = {}
+            if not self.starts({}):
+                shutil.rmtree(self.home)
                 raise SystemExit(f"the host does not start: {self.refusal}")
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         self.settled()
@@ -115,12 +117,11 @@ class Host:
         self.child.wait()
         shutil.rmtree(self.home)
 
-    def starts(self, mode):
-        wanted = f", retrieval_mode: {mode}" if mode else ""
+    def starts(self, wanted):
         config = self.home / "config.yaml"
         config.write_text(
             f'llm: {{ provider: custom, api_base: "{self.upstream.base}", model_id: scripted }}\n'
-            f"skills: {{ top_k: 6{wanted} }}\n"
+            f"skills: {json.dumps({'top_k': 6, **wanted})}\n"
         )
         config.chmod(0o600)
         log = self.home / "log"
@@ -132,7 +133,7 @@ class Host:
             self.port = int(json.loads(greeting)["address"].rsplit(":", 1)[1])
             return True
         self.child.wait()
-        self.refusal = " ".join(log.read_text().split())[:300]
+        self.refusal = " ".join(log.read_text().replace(str(self.home), "").split())[:200]
         return False
 
     def settled(self):
@@ -144,7 +145,7 @@ class Host:
             if all(float(number) == 0 for number in waiting):
                 return
             time.sleep(0.05)
-        self.remarks.append(f"skills had no vectors after {PATIENCE:.0f} s")
+        self.remarks.append(f"vectors of skills were missing after {PATIENCE:.0f} s")
 
     def ask(self, question):
         """One turn in a session of its own: within a session the choice of skills is kept."""
