@@ -47,6 +47,6 @@ bench: build ## Measure against nginx on this machine: tests/bench/README.md
 	bash tests/bench/run.sh
 
 eval-skills: build ## Measure whether the right skill reaches the prompt, cold and after use: tests/eval/README.md
-	python3 tests/eval/skills.py $(DATA) --mode $(or $(MODE),hybrid) --svg $(or $(SVG),target/learning-curve.svg)
+	python3 tests/eval/skills.py $(DATA) --mode $(or $(MODE),hybrid) --questions $(or $(QUESTIONS),1500) --svg $(or $(SVG),target/learning-curve.svg)
 
 .PHONY: help setup build demo run test test-openclaw lint check bench eval-skills

@@ -12,7 +12,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).parent))
 from lib import data  # noqa: E402
 
-TESTS = 600
+TESTS = 1500
 
 if __name__ == "__main__":
     source, target = Path(sys.argv[1]), Path(__file__).parent / "tool-e"

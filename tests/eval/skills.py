@@ -62,7 +62,7 @@ def arguments():
     parse.add_argument("--mode", default="hybrid", help="skills.retrieval_mode to measure")
     parse.add_argument("--embedder", help="skills.embedder to measure: minilm or static")
     parse.add_argument("--uses", default="1,2,3,5,10", type=lambda text: [int(n) for n in text.split(",") if n])
-    parse.add_argument("--questions", default=600, type=int, help="how many test questions; 0 for all")
+    parse.add_argument("--questions", default=1500, type=int, help="how many test questions; 0 for all")
     parse.add_argument("--seed", default=1, type=int)
     parse.add_argument("--svg", help="file for the learning curve")
     parse.add_argument("--json", action="store_true", help="the numbers, to standard output")
