@@ -35,6 +35,7 @@ def draw(result, meanings):
         parts.append(text(LEFT + 10, HEIGHT - BOTTOM - 30 + 18 * place, meanings[kind], f'fill="{colour}"'))
         for px, py, share in points:
             parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="4" fill="{colour}"/>')
-            # The first curve is the upper one: its numbers stand above it, the other's below.
-            parts.append(text(px, py + (22 if place else -10), f"{share:.1%}", f'text-anchor="middle" fill="{colour}"'))
+            # The first curve is the upper one: its numbers stand above it, the other's below. Both begin at the same point.
+            if place == 0 or px > LEFT:
+                parts.append(text(px, py + (22 if place else -10), f"{share:.1%}", f'text-anchor="middle" fill="{colour}"'))
     return "\n".join(parts) + "\n</svg>\n"
