@@ -46,4 +46,7 @@ check: ## Exactly what CI does
 bench: build ## Measure against nginx on this machine: tests/bench/README.md
 	bash tests/bench/run.sh
 
-.PHONY: help setup build demo run test test-openclaw lint check bench
+eval-skills: build ## Measure whether the right skill reaches the prompt, cold and after use: tests/eval/README.md
+	python3 tests/eval/skills.py $(DATA) --mode $(or $(MODE),hybrid) --questions $(or $(QUESTIONS),1500) --svg $(or $(SVG),target/learning-curve.svg)
+
+.PHONY: help setup build demo run test test-openclaw lint check bench eval-skills
