@@ -151,6 +151,14 @@ impl BackendError {
         }
     }
 
+    /// How many tokens the model has counted, where they were too many for it.
+    pub(crate) fn too_many_tokens(&self) -> Option<usize> {
+        match self {
+            BackendError::Embedded(EmbeddedError::Model(ModelError::TooLong { tokens, .. })) => Some(*tokens),
+            _ => None,
+        }
+    }
+
     /// Whether the client may be luckier a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {

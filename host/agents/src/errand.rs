@@ -7,13 +7,16 @@ use policy::Target;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::backend::{Answering, Ask, Backend};
+use crate::backend::{Answering, Ask, Backend, BackendError};
 use crate::build::Reached;
 use crate::error::TurnError;
 use crate::gatekeeper::Gatekeeper;
 use crate::metrics::{AttemptLabels, Metrics, UpstreamLabels};
 use crate::registry::Agent;
 use crate::window::{Gauges, Sent, Window};
+
+/// How often a request that was too long by the model's own count is asked again with more left out.
+const SHORTER: usize = 3;
 
 /// Every configured upstream, by name, with what is counted of it.
 pub(crate) struct Upstreams {
@@ -158,7 +161,7 @@ impl Errand {
         let (request, block) = (&*self.ask.request, self.ask.block.as_deref());
         let window = upstreams.window(target, &request.model(), &self.agent.config);
         let window = window.ok_or_else(|| self.missing(target))?;
-        let omitted = window.fit(request, block);
+        let mut omitted = window.fit(request, block);
         let note = |outcome: &'static str| {
             attempts.fetch_add(1, Ordering::Relaxed);
             if outcome == "answered" {
@@ -168,7 +171,17 @@ impl Errand {
                 upstreams.metrics.upstream_attempts.get_or_create(&labels).inc();
             }
         };
-        let answer = upstream.backend.ask(&self.ask, &target.model, &omitted, &note).await;
+        let mut answer = upstream.backend.ask(&self.ask, &target.model, &omitted, &note).await;
+        for _ in 0..SHORTER {
+            let Some(tokens) = answer.as_ref().err().and_then(BackendError::too_many_tokens) else { break };
+            window.sent(block, omitted.clone()).was_too_long(request, tokens);
+            let shorter = window.fit(request, block);
+            if shorter.len() <= omitted.len() {
+                break;
+            }
+            omitted = shorter;
+            answer = upstream.backend.ask(&self.ask, &target.model, &omitted, &note).await;
+        }
         if answer.is_err() || upstream.ejected.get() != 0 {
             upstream.ejected.set(i64::from(upstream.backend.is_ejected()));
         }

@@ -80,6 +80,15 @@ impl Gauge {
 }
 
 impl Sent {
+    /// The model has counted so many tokens or more, and they were too many: the estimate was wrong, and is not averaged.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    pub(crate) fn was_too_long(&self, request: &ChatRequest, tokens: usize) {
+        let weight = request.weight_without(&self.omitted) + self.block;
+        let counted = weight as f32 / tokens.max(1) as f32 * MARGIN;
+        let ratio = counted.min(self.gauge.bytes_per_token() * MARGIN).max(*RATIOS.start());
+        self.gauge.ratio.store(ratio.to_bits(), Ordering::Relaxed);
+    }
+
     /// How many messages were left out for want of room.
     pub(crate) fn omitted(&self) -> usize {
         self.omitted.len()
@@ -177,6 +186,21 @@ mod tests {
         assert!(window("a").fit(&request, None).is_empty(), "it was mistaken, and learns");
         count(&self::request(0, None), 400);
         assert!(window("a").fit(&request, None).is_empty(), "a short prompt says nothing");
+    }
+
+    #[test]
+    fn a_model_that_finds_it_too_long_gets_less_at_once() {
+        let gauges = Gauges::new();
+        let window = gauges.window("m", Some(8_600));
+        let request = request(20, None);
+        let mut before = window.fit(&request, None);
+        assert!(before.is_empty());
+        for _ in 0..3 {
+            window.sent(None, before.clone()).was_too_long(&request, 8_600);
+            let after = window.fit(&request, None);
+            assert!(after.len() > before.len() || after.len() > 30, "{} {}", before.len(), after.len());
+            before = after;
+        }
     }
 
     #[test]
