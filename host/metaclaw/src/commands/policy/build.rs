@@ -107,10 +107,15 @@ fn build(dir: &Path, tools: &ToolArgs, paths: &Paths) -> anyhow::Result<(Languag
             run_tool("python3", &mut python, Said::BeforeTheCause)?;
         }
         Language::Js => {
+            // This compiler drops lent handles too late: it is given them, and the component made to fit afterwards.
+            let lent = fs::read_to_string(&vendored).with_context(|| format!("{CONTRACT} cannot be read"))?;
+            fs::write(&vendored, policy_build::given(&lent)).context("the contract was not written")?;
             let mut node = Command::new("node");
             node.arg(tool.join("node_modules/componentize-qjs/bin/componentize-qjs"));
             node.args(["--wit", "wit", "--world", "policy", "--js", "policy.js", "--sync", "--stub-wasi", "--output"]);
-            run_tool("node", node.arg("built.wasm").current_dir(work.path()), Said::Wrong)?;
+            run_tool("node", node.arg("given.wasm").current_dir(work.path()), Said::Wrong)?;
+            let given = fs::read(work.path().join("given.wasm")).context("the compiler has left no component")?;
+            fs::write(&built, policy_build::lend(&given)?).context("the component was not written")?;
         }
         Language::C => {
             let program = tool.join("ziglang/zig");
