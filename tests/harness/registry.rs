@@ -42,6 +42,18 @@ struct Shared {
     script: Script,
 }
 
+impl Asked {
+    fn of(request: &Request) -> Self {
+        let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
+        Asked {
+            method: request.method().clone(),
+            target: request.uri().to_string(),
+            authorization: header("authorization"),
+            host: header("host").unwrap_or_default(),
+        }
+    }
+}
+
 impl Registry {
     /// One that keeps to the specification.
     pub async fn start() -> Self {
@@ -88,13 +100,7 @@ impl Registry {
 }
 
 async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body> {
-    let header = |name: &str| Some(request.headers().get(name)?.to_str().unwrap().to_owned());
-    let asked = Asked {
-        method: request.method().clone(),
-        target: request.uri().to_string(),
-        authorization: header("authorization"),
-        host: header("host").unwrap_or_default(),
-    };
+    let asked = Asked::of(&request);
     shared.seen.lock().unwrap().push(asked.clone());
     if let Some(answer) = (shared.script)(&asked) {
         return answer;
