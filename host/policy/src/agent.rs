@@ -187,48 +187,27 @@ impl TurnCall {
     ///
     /// If nobody can say, it is the first target.
     pub async fn route(&mut self) -> Decided<RouteDecision> {
-        let policy = &self.policy;
-        let call = Question {
-            policy,
-            clock: policy.turn_clock(),
-            subject: &Subject::Turn(self.turn.clone()),
-            catalog: None,
-            kept: &mut self.kept,
-            places: None,
-        };
-        call.decide(&Route).await
+        self.decide(&Route, None).await
     }
 
     /// Asks for the skills that the prompt gets. Needs a tokio runtime with its timer.
     ///
     /// If nobody can say, there are none.
     pub async fn select(&mut self, catalog: Arc<dyn CatalogSource>) -> Decided<Selection> {
-        let policy = &self.policy;
-        let call = Question {
-            policy,
-            clock: policy.turn_clock(),
-            subject: &Subject::Turn(self.turn.clone()),
-            catalog: Some(catalog),
-            kept: &mut self.kept,
-            places: None,
-        };
-        call.decide(&Select).await
+        self.decide(&Select, Some(catalog)).await
     }
 
     /// Asks how the skills that fit are laid out. Needs a tokio runtime with its timer.
     ///
     /// If nobody can say, the host lays them out.
     pub async fn render(&mut self, catalog: Arc<dyn CatalogSource>, skills: &[String]) -> Decided<Rendering> {
-        let policy = &self.policy;
-        let call = Question {
-            policy,
-            clock: policy.turn_clock(),
-            subject: &Subject::Turn(self.turn.clone()),
-            catalog: Some(catalog),
-            kept: &mut self.kept,
-            places: None,
-        };
-        call.decide(&Render { skills }).await
+        self.decide(&Render { skills }, Some(catalog)).await
+    }
+
+    async fn decide<H: Hook>(&mut self, hook: &H, catalog: Option<Arc<dyn CatalogSource>>) -> Decided<H::Decision> {
+        let (policy, subject) = (&self.policy, &Subject::Turn(self.turn.clone()));
+        let clock = policy.turn_clock();
+        Question { policy, clock, subject, catalog, kept: &mut self.kept, places: None }.decide(hook).await
     }
 }
 
