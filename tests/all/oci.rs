@@ -1,11 +1,13 @@
 //! Modules from OCI registries: pushed, pinned, pulled, kept, and refused when they are not what they were.
 
 mod faults;
+mod guide;
+mod waiting;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::{Home, Host, RealRegistry, Registry, Upstream, guest};
@@ -74,9 +76,7 @@ async fn a_module_goes_through_a_registry_and_then_needs_it_no_more() {
     // A host of its own finds the login where its configuration says.
     let home = Home::new();
     let auth = home.path().join("docker.json");
-    // ada:opensesame-71c2
-    let auths = format!(r#"{{"auths": {{"{}": {{"auth": "YWRhOm9wZW5zZXNhbWUtNzFjMg=="}}}}}}"#, registry.name());
-    fs::write(&auth, auths).unwrap();
+    fs::write(&auth, RealRegistry::auth_file(&registry.name())).unwrap();
     fs::set_permissions(&auth, fs::Permissions::from_mode(0o600)).unwrap();
     home.config(&format!(
         "{}registry: {{ auth_file: docker.json }}\n{}",
@@ -122,7 +122,7 @@ async fn a_module_goes_through_a_registry_and_then_needs_it_no_more() {
 }
 
 /// Whoever brings the module into the cache by other means has it served at once.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_module_that_cannot_be_had_takes_its_own_agent_out_of_service_until_it_can() {
     let upstream = Upstream::echo().await;
     let registry = Registry::start().await;
@@ -142,7 +142,7 @@ async fn a_module_that_cannot_be_had_takes_its_own_agent_out_of_service_until_it
 }
 
 /// A tag may mean something else tomorrow.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tag_alone_is_for_dev_mode_and_the_digest_of_the_component_counts_too() {
     let upstream = Upstream::echo().await;
     let registry = Registry::start().await;
@@ -160,14 +160,16 @@ async fn a_tag_alone_is_for_dev_mode_and_the_digest_of_the_component_counts_too(
     assert!(log.contains("has no digest"), "{log}");
     drop(host);
 
+    let asked = registry.seen().len();
     for (sha256, expected) in [(digest, "200 policy"), (domain::Digest::of(b"other"), "503 policy_unavailable")] {
         let policy = format!("{{ module: \"{pinned}\", sha256: \"{sha256}\" }}");
         home.config(&format!("{}{}", upstream.llm(), own(&policy)));
         assert_eq!(said(&home.start().await, "own").await, expected);
     }
+    assert_eq!(registry.seen().len(), asked, "what is kept is asked for no more");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_signature_goes_with_its_module() {
     let upstream = Upstream::echo().await;
     let registry = Registry::start().await;
@@ -194,21 +196,4 @@ async fn a_signature_goes_with_its_module() {
     assert_eq!(home.run(&["policy", "pull", &signed, "--out", out.to_str().unwrap()]).0, 0);
     let signature = fs::read(tests::root().join(format!("{SIGNED}.minisig"))).unwrap();
     assert_eq!(fs::read(home.path().join("out.wasm.minisig")).unwrap(), signature);
-}
-
-/// A registry that says nothing holds up neither the turns of others nor the end.
-#[tokio::test]
-async fn a_host_that_waits_for_a_registry_serves_and_can_be_stopped() {
-    let upstream = Upstream::echo().await;
-    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let home = Home::with(&upstream, "");
-    let host = home.start().await;
-    let digest = domain::Digest::of(b"");
-    let reference = format!("oci://{}/p@sha256:{digest}", silent.local_addr().unwrap());
-    home.config(&format!("{}{}", upstream.llm(), own(&format!("\"{reference}\""))));
-    let (_waiting, _) = silent.accept().await.unwrap();
-    let began = Instant::now();
-    assert_eq!(said(&host, "own").await, "200 builtin", "the old configuration serves until the new one is there");
-    assert!(host.stop().success());
-    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
 }

@@ -176,6 +176,12 @@ impl RealRegistry {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// What docker would keep after a login there.
+    pub fn auth_file(registry: &str) -> String {
+        // ada:opensesame-71c2
+        format!(r#"{{"auths": {{"{registry}": {{"auth": "YWRhOm9wZW5zZXNhbWUtNzFjMg=="}}}}}}"#)
+    }
+
     /// Ends it; what it keeps stays.
     pub fn stop(&mut self) {
         self.child.kill().unwrap();

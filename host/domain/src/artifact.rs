@@ -28,6 +28,9 @@ pub struct ArtifactRef {
 /// Why a text is not a reference to an artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidArtifactRef {
+    /// A login, or something like one, before the registry.
+    #[error("there is a name or a password in it, which belongs into `registry.auth_file`")]
+    Login,
     /// It begins otherwise.
     #[error("it does not begin with `oci://`")]
     Scheme,
@@ -105,6 +108,10 @@ impl FromStr for ArtifactRef {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let rest = text.strip_prefix(SCHEME).ok_or(InvalidArtifactRef::Scheme)?;
         let (name, digest) = match rest.split_once('@') {
+            // A digest has no slash, and what it is the digest of has one.
+            Some((before, after)) if after.contains('/') || !before.contains('/') => {
+                return Err(InvalidArtifactRef::Login);
+            }
             Some((name, digest)) => (name, Some(parse_digest(digest)?)),
             None => (rest, None),
         };
@@ -200,7 +207,7 @@ fn is_tag(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::InvalidArtifactRef::{Digest as BadDigest, Long, Loose, Registry, Repository, Scheme, Tag};
+    use super::InvalidArtifactRef::{Digest as BadDigest, Login, Long, Loose, Registry, Repository, Scheme, Tag};
     use super::*;
 
     const HEX: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -248,8 +255,10 @@ mod tests {
             ("oci://ghcr.io/p:a?x=1", Tag),
             ("oci://ghcr.io/p:a\n", Tag),
             (&tag, Tag),
-            ("oci://user@ghcr.io/p:1", BadDigest),
-            ("oci://user:pass@ghcr.io/p:1", BadDigest),
+            ("oci://user@ghcr.io/p:1", Login),
+            ("oci://user:pass@ghcr.io/p:1", Login),
+            ("oci://user:pa/ss@ghcr.io/p:1", Login),
+            ("oci://user:pass@ghcr.io", Login),
             ("oci://ghcr.io:/p:1", Registry),
             ("oci://ghcr.io:0/p:1", Registry),
             ("oci://ghcr.io:99999/p:1", Registry),
@@ -267,7 +276,7 @@ mod tests {
             ("oci://[127.0.0.1]/p:1", Registry),
             ("oci://::1/p:1", Registry),
             ("oci://ghcr.io#/p:1", Registry),
-            ("oci://ghcr.io\\@evil/p:1", BadDigest),
+            ("oci://ghcr.io\\@evil/p:1", Login),
             ("oci://ghcr.io/P:1", Repository),
             ("oci://ghcr.io/../p:1", Repository),
             ("oci://ghcr.io/a/./p:1", Repository),

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use agents::{AgentParts, Host};
 use arc_swap::ArcSwap;
-use config::{AgentConfig, Config, LoadOptions, ModuleRef, ModuleSource, Paths, Settings, Shown};
+use config::{AgentConfig, Config, LoadOptions, Paths, Settings, Shown};
 use domain::AgentId;
 use policy::Engine;
-use registry::Modules;
+use registry::{Limits, Modules};
 use server::{Access, Bounds, Reload};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
@@ -25,7 +25,7 @@ use crate::{modules, service_manager, wiring};
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a module that a registry did not give is waited for before it is asked again, at first and at most.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(600);
 /// The keys that hold from a host's start to its end: its addresses, its log, and where its folders are. A running host takes over
 /// all others.
@@ -128,7 +128,7 @@ impl Reloader {
         if asked || changed {
             self.pause.0 = ASK_AGAIN;
         }
-        if asked || changed || self.is_to_ask_again() {
+        if asked || changed || (settled && self.is_to_ask_again()) {
             service_manager::reloading();
             self.reload();
             service_manager::reloaded();
@@ -162,6 +162,7 @@ impl Reloader {
         let config = loaded.config;
         self.named = watched(&config, &self.parts.registries);
         self.awaited = awaited(&config, &self.parts.registries);
+        self.parts.registries.begin(modules::pinned(&config), Limits::PATIENT);
         let backends = match wiring::backends(&config, &self.parts.backends) {
             Ok(backends) => backends,
             Err(error) => return self.refuse(vec![format!("{error:#}")]),
@@ -226,7 +227,7 @@ fn fixed(paths: &Paths) -> Vec<Shown> {
 /// The files that the configuration names, each once: modules, their signatures where these are asked for, secrets and logins. A
 /// module from a registry is looked for where it is kept, so that one which `metaclaw policy pull` brings is taken at once.
 fn watched(config: &Config, registries: &Modules) -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = modules_of(config)
+    let mut files: Vec<PathBuf> = modules::named(config)
         .filter_map(|module| Some((module.file()?, module)))
         .flat_map(|(path, module)| {
             let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(path));
@@ -244,15 +245,7 @@ fn watched(config: &Config, registries: &Modules) -> Vec<PathBuf> {
 
 /// Where modules that a registry has to give are once they are here.
 fn awaited(config: &Config, registries: &Modules) -> Vec<PathBuf> {
-    let digest = |module: &ModuleRef| match &module.source {
-        ModuleSource::Registry(reference) => reference.digest(),
-        ModuleSource::File(_) => None,
-    };
-    modules_of(config).filter_map(digest).map(|digest| registries.cache().file(digest)).collect()
-}
-
-fn modules_of(config: &Config) -> impl Iterator<Item = &ModuleRef> {
-    config.agents().flat_map(|(_, agent)| agent.policy.hooks.iter().filter_map(|(_, module)| module.as_ref()))
+    modules::pinned(config).into_iter().map(|digest| registries.cache().file(digest)).collect()
 }
 
 fn stamp(file: &Path) -> Stamp {

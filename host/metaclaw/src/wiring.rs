@@ -38,7 +38,8 @@ pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let engine = Arc::new(Engine::new(options)?);
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
     let backends = backends(config, &Backends::new())?;
-    let registries = Arc::new(Modules::new(&config.home, Limits::default()));
+    let registries = Arc::new(Modules::of(&config.home));
+    registries.begin(modules::pinned(config), Limits::STARTING);
     let sources = Sources { registries: &registries, auth_file: config.registry_auth.as_deref() };
     let mut problems = Vec::new();
     let configured = configured(config, &backends, |id, config| {

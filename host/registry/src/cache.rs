@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -15,7 +16,7 @@ use crate::{MAX_MANIFEST, MAX_MODULE, RegistryError};
 const FOLDER: &str = "cache/modules/sha256";
 /// What a file that is being written begins with.
 const UNFINISHED: &str = ".new-";
-/// The most that is kept, in bytes and in files: manifests and modules.
+/// The most that is kept, in bytes and in files: manifests and modules. What a configuration uses may be more.
 const MAX_BYTES: u64 = 1 << 30;
 const MAX_FILES: usize = 512;
 
@@ -38,15 +39,19 @@ impl ModuleCache {
     }
 
     /// The artifact whose manifest has this digest, if manifest and module are here whole. A file with other bytes than its
-    /// name says is removed.
+    /// name says is removed, and a manifest without its module, too.
     pub fn find(&self, digest: Digest) -> Option<Pulled> {
         let manifest = self.read(digest, MAX_MANIFEST)?;
         let read = Manifest::read(&manifest).ok()?;
-        let module = self.read(read.layer, MAX_MODULE)?;
+        let Some(module) = self.read(read.layer, MAX_MODULE) else {
+            // Whether something is missing is seen by its manifest alone. If it cannot be removed, the next reading fetches all the same.
+            let _ = fs::remove_file(self.file(digest));
+            return None;
+        };
         Some(Pulled { digest, manifest, module, signature: read.signature })
     }
 
-    /// Keeps an artifact; what is oldest goes when there is too much.
+    /// Keeps an artifact.
     pub fn keep(&self, pulled: &Pulled) -> Result<(), RegistryError> {
         let keep = || {
             DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
@@ -54,10 +59,21 @@ impl ModuleCache {
             let module = Digest::of(&pulled.module);
             // The manifest comes last: whoever finds it finds the module, too.
             self.write(module, &pulled.module)?;
-            self.write(pulled.digest, &pulled.manifest)?;
-            self.prune(&[module, pulled.digest])
+            self.write(pulled.digest, &pulled.manifest)
         };
-        keep().map_err(|reason| RegistryError::Cache { path: self.folder.clone(), reason })
+        keep().map_err(|reason| self.failed(reason))
+    }
+
+    /// Removes what is oldest when there is too much, but nothing of the artifacts whose manifests these are.
+    pub fn prune(&self, used: &[Digest]) -> Result<(), RegistryError> {
+        let layer = |digest: &Digest| Manifest::read(&self.read(*digest, MAX_MANIFEST)?).ok().map(|read| read.layer);
+        let layers: Vec<Digest> = used.iter().filter_map(layer).collect();
+        let spared: HashSet<PathBuf> = used.iter().chain(&layers).map(|digest| self.file(*digest)).collect();
+        self.prune_but(&spared).map_err(|reason| self.failed(reason))
+    }
+
+    fn failed(&self, reason: io::Error) -> RegistryError {
+        RegistryError::Cache { path: self.folder.clone(), reason }
     }
 
     fn read(&self, digest: Digest, most: usize) -> Option<Vec<u8>> {
@@ -96,7 +112,7 @@ impl ModuleCache {
         Ok(())
     }
 
-    fn prune(&self, spared: &[Digest]) -> io::Result<()> {
+    fn prune_but(&self, spared: &HashSet<PathBuf>) -> io::Result<()> {
         let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let entry = entry?;
@@ -105,7 +121,6 @@ impl ModuleCache {
             files.push((about.modified()?, about.len(), entry.path()));
         }
         files.sort();
-        let spared: Vec<PathBuf> = spared.iter().map(|digest| self.file(*digest)).collect();
         let (mut bytes, mut count) = (files.iter().map(|file| file.1).sum::<u64>(), files.len());
         for (_, size, path) in files {
             if bytes <= MAX_BYTES && count <= MAX_FILES {
@@ -159,7 +174,10 @@ mod tests {
             for spoil in spoils {
                 spoil(&file);
                 assert!(cache.find(kept.digest).is_none());
-                assert!(!file.exists(), "it is out of the way");
+                assert!(
+                    !file.exists() && !cache.file(kept.digest).exists(),
+                    "it is out of the way, and seen to be missing"
+                );
                 cache.keep(&kept).unwrap();
                 assert_eq!(cache.find(kept.digest).unwrap().module, kept.module);
             }
@@ -167,21 +185,25 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_go_when_there_are_too_many() {
+    fn the_oldest_go_when_there_are_too_many_and_nothing_that_is_used() {
         let home = tempfile::tempdir().unwrap();
         let cache = ModuleCache::of(home.path());
-        let first = pulled(b"the first");
-        cache.keep(&first).unwrap();
-        let old = SystemTime::UNIX_EPOCH;
-        for digest in [first.digest, Digest::of(&first.module)] {
-            File::options().write(true).open(cache.file(digest)).unwrap().set_modified(old).unwrap();
+        let artifacts = [&b"used"[..], b"unused", b"the last"].map(pulled);
+        artifacts.iter().for_each(|artifact| cache.keep(artifact).unwrap());
+        let [used, unused, last] = artifacts;
+        for digest in [&used, &unused].iter().flat_map(|a| [a.digest, Digest::of(&a.module)]) {
+            File::options().write(true).open(cache.file(digest)).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         }
-        for n in 0..MAX_FILES - 2 {
+        let count = || fs::read_dir(home.path().join(FOLDER)).unwrap().count();
+        cache.prune(&[]).unwrap();
+        assert_eq!(count(), 6, "there is room");
+        for n in 0..MAX_FILES - 3 {
             fs::write(home.path().join(FOLDER).join(format!(".new-{n}")), "left behind").unwrap();
         }
-        let last = pulled(b"the last");
-        cache.keep(&last).unwrap();
-        assert!(cache.find(first.digest).is_none() && cache.find(last.digest).is_some());
-        assert!(fs::read_dir(home.path().join(FOLDER)).unwrap().count() <= MAX_FILES);
+        cache.prune(&[used.digest, last.digest, Digest::of(b"never fetched")]).unwrap();
+        assert_eq!(count(), MAX_FILES);
+        assert!(cache.find(unused.digest).is_none(), "it was the oldest");
+        assert_eq!(cache.find(used.digest).unwrap().module, used.module, "it was as old");
+        assert_eq!(cache.find(last.digest).unwrap().module, last.module);
     }
 }

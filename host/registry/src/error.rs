@@ -22,13 +22,19 @@ pub enum RegistryError {
         /// What was waited for.
         what: String,
     },
-    /// It failed a moment ago, and every module of it would be waited for anew.
-    #[error("the registry {registry} failed a moment ago ({reason}); try again in a few seconds")]
-    Resting {
+    /// It has failed already, and every module of it would be waited for anew.
+    #[error("the registry {registry} has failed already ({reason}), and is not asked for more now")]
+    Failed {
         /// Whose.
         registry: String,
         /// The failure.
         reason: String,
+    },
+    /// Others have taken all the time.
+    #[error("there is no time left for it: all registries together have {seconds} s when the configuration is read")]
+    Late {
+        /// How long that is.
+        seconds: u64,
     },
     /// An answer broke off.
     #[error("{what} broke off ({reason}); try again")]
@@ -137,11 +143,4 @@ pub enum RegistryError {
     /// This machine does not let us.
     #[error("no connection can be made from here: {0}")]
     Machine(String),
-}
-
-impl RegistryError {
-    /// Whether asking the same registry for another module at once would most likely end alike, after as long a wait.
-    pub(crate) fn is_of_the_registry(&self) -> bool {
-        matches!(self, RegistryError::Unreachable { .. } | RegistryError::Timeout { .. })
-    }
 }

@@ -48,6 +48,19 @@ impl Guard {
         }
     }
 
+    /// Whether a place is the registry's own to judge by its name: the same host, or one of the same domain, as `auth.example.com`
+    /// and `example.com` are for `registry.example.com`. Loopback is one host.
+    pub(crate) fn is_of_the_registry(&self, url: &Url) -> bool {
+        let (own, host) = (self.registry.host(), url.host_str().unwrap_or_default());
+        if host == own || (self.registry.is_loopback() && is_loopback_host(host)) {
+            return true;
+        }
+        // Whoever has `example.com` has all below it, and nobody has `com` alone.
+        let domain = own.split_once('.').map(|(_, parent)| parent).filter(|parent| parent.contains('.')).unwrap_or(own);
+        let is_name = literal(own).is_none() && literal(host).is_none() && own.contains('.');
+        is_name && (host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+    }
+
     fn allows(&self, kind: AddressKind, is_own: bool) -> bool {
         match is_own {
             true if self.registry.is_loopback() => kind == AddressKind::Loopback,
@@ -127,6 +140,32 @@ mod tests {
         ] {
             let objection = guard(registry).objection(&url.parse().unwrap());
             assert_eq!(objection.is_none(), fine, "{registry} → {url}: {objection:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_stays_in_the_domain_of_its_registry() {
+        for (registry, place, own) in [
+            ("ghcr.io", "https://ghcr.io/token", true),
+            ("ghcr.io:8443", "https://ghcr.io/token", true),
+            ("ghcr.io", "https://auth.ghcr.io/token", true),
+            ("ghcr.io", "https://quay.io/token", false),
+            ("ghcr.io", "https://notghcr.io/token", false),
+            ("ghcr.io", "https://ghcr.io.example.com/token", false),
+            ("registry-1.docker.io", "https://auth.docker.io/token", true),
+            ("registry.gitlab.com", "https://gitlab.com/jwt/auth", true),
+            ("registry.gitlab.com", "https://evilgitlab.com/jwt/auth", false),
+            ("a.b.example.com", "https://c.b.example.com/", true),
+            ("a.b.example.com", "https://example.com/", false),
+            ("corp", "https://corp/", true),
+            ("corp", "https://auth.corp/", false),
+            ("10.0.0.1", "https://10.0.0.1:5001/", true),
+            ("10.0.0.1", "https://1.0.0.1/", false),
+            ("10.0.0.1", "https://10.0.0.2/", false),
+            ("localhost:5000", "http://127.0.0.1:5001/token", true),
+            ("localhost:5000", "https://example.com/token", false),
+        ] {
+            assert_eq!(guard(registry).is_of_the_registry(&place.parse().unwrap()), own, "{registry} → {place}");
         }
     }
 

@@ -36,20 +36,25 @@ pub const MAX_MANIFEST: usize = 1 << 20;
 /// The largest module, in bytes: what the policy engine takes.
 pub const MAX_MODULE: usize = 32 << 20;
 
-/// How patient to be with a registry.
+/// How patient to be with registries.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Until a connection stands.
     pub connect: Duration,
     /// Between two pieces of an answer.
     pub idle: Duration,
-    /// For the whole of a pull or a push.
+    /// For the whole of a pull or a push; for all the modules of a configuration together when that is read.
     pub total: Duration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        let seconds = Duration::from_secs;
-        Limits { connect: seconds(10), idle: seconds(20), total: seconds(120) }
+impl Limits {
+    /// For whoever can wait: a person, or a host that serves meanwhile.
+    pub const PATIENT: Limits = Limits::seconds(10, 20, 120);
+    /// For a host that starts and serves nobody before: a registry that is silent leaves time for another one.
+    pub const STARTING: Limits = Limits::seconds(4, 4, 10);
+
+    const fn seconds(connect: u64, idle: u64, total: u64) -> Self {
+        let of = Duration::from_secs;
+        Limits { connect: of(connect), idle: of(idle), total: of(total) }
     }
 }

@@ -154,15 +154,18 @@ impl Session {
         request.send().await.map_err(|error| self.failed(&error, ask.what))
     }
 
-    /// Whether a URL is the registry itself: the only place that learns who asks, beside the one that gives tokens.
+    /// Whether a URL is the registry itself: the only place that learns who asks, beside one of its domain that gives tokens.
     fn is_own(&self, url: &Url) -> bool {
         url.origin() == self.base.origin()
     }
 
     fn check(&self, url: &Url) -> Result<(), RegistryError> {
-        let Some(why) = self.guard.objection(url) else { return Ok(()) };
+        self.guard.objection(url).map_or(Ok(()), |why| Err(self.place(url, why)))
+    }
+
+    fn place(&self, url: &Url, why: &'static str) -> RegistryError {
         let place = format!("{}://{}", url.scheme(), url.host_str().unwrap_or_default());
-        Err(RegistryError::Place { registry: self.registry(), place, why })
+        RegistryError::Place { registry: self.registry(), place, why }
     }
 
     /// It has seen what there is to show.
@@ -187,7 +190,7 @@ impl Session {
         Ok(())
     }
 
-    /// Gets a token for this repository, with the login if there is one: the registry names the place, by TLS.
+    /// Gets a token for this repository from where the registry says. The login, if there is one, stays within its domain.
     async fn token(
         &self,
         realm: &str,
@@ -196,6 +199,9 @@ impl Session {
     ) -> Result<HeaderValue, RegistryError> {
         let mut url = Url::parse(realm).map_err(|_| self.protocol("it has tokens at an address that is none"))?;
         self.check(&url)?;
+        if login.is_some() && !self.guard.is_of_the_registry(&url) {
+            return Err(self.place(&url, "outside its own domain, for a token: the login is not shown there"));
+        }
         let scope = format!("repository:{}:{}", self.reference.repository(), self.scope);
         service.iter().for_each(|service| {
             url.query_pairs_mut().append_pair("service", service);

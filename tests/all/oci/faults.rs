@@ -196,6 +196,7 @@ async fn a_registry_cannot_have_the_login_sent_where_it_likes() {
     for (challenge, token, expected) in [
         (r#"Bearer realm="http://tokens.example.com/""#, "", "not HTTPS"),
         (r#"Bearer realm="https://169.254.169.254/""#, "", "nearer than its own"),
+        (r#"Bearer realm="https://tokens.example.com/""#, "", "the login is not shown there"),
         (r#"Bearer realm="not an address""#, "", "tokens at an address that is none"),
         (r#"Bearer realm="HERE""#, r#"{"token":"two\r\nlines"}"#, "as a token is none"),
         (r#"Bearer realm="HERE""#, r#"{"tok":1}"#, "as a token is none"),
@@ -244,4 +245,27 @@ async fn a_push_meets_the_same_faults() {
         let error = registry::push(&reference, &artifact, None, &PATIENT).await.expect_err(place).to_string();
         assert!(error.contains(expected), "{place}: {error}");
     }
+}
+
+/// A registry may have bytes uploaded elsewhere; who brings them is nobody's business there.
+#[tokio::test]
+async fn an_upload_elsewhere_takes_no_login_along() {
+    let storage = Registry::scripted(|_| Some(response(201, ""))).await;
+    let place = format!("http://{}/upload?state=1", storage.name());
+    let (registry, reference) = registry(move |asked| match asked.authorization.as_deref() {
+        None => Some(
+            Response::builder().status(401).header("www-authenticate", "Basic realm=r").body(Body::empty()).unwrap(),
+        ),
+        Some(_) if asked.method == "POST" => {
+            Some(Response::builder().status(202).header("location", &place).body(Body::empty()).unwrap())
+        }
+        Some(_) => None,
+    })
+    .await;
+    let artifact = Artifact { module: b"another module", imports: &[], exports: &[], signature: None };
+    registry::push(&reference, &artifact, login("opensesame"), &PATIENT).await.unwrap();
+    let stored = storage.seen();
+    assert!(stored.len() == 2 && stored.iter().all(|asked| asked.authorization.is_none()), "{stored:?}");
+    assert!(stored[0].target.starts_with("/upload?state=1&digest=sha256%3A"), "{stored:?}");
+    assert_eq!(registry.seen().last().unwrap().authorization.as_deref(), Some(BASIC));
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use domain::{ArtifactRef, Digest, PublicKey, TrustRoot};
+use domain::{ArtifactRef, Digest, InvalidArtifactRef, PublicKey, TrustRoot};
 
 use crate::load::Reader;
 use crate::setting::unknown;
@@ -111,7 +111,9 @@ fn in_registry(key: &str, text: &str, inherited: bool, reader: &mut Reader<'_>) 
         Ok(reference) => reference,
         Err(why) => {
             if !inherited {
-                let message = format!("{} cannot be loaded: {why}", quote(text));
+                // A password is not repeated.
+                let what = if why == InvalidArtifactRef::Login { "the reference".to_owned() } else { quote(text) };
+                let message = format!("{what} cannot be loaded: {why}");
                 reader.report.error(key, reader.place(key), message, format!("write {ARTIFACT}"));
             }
             return None;
@@ -119,7 +121,7 @@ fn in_registry(key: &str, text: &str, inherited: bool, reader: &mut Reader<'_>) 
     };
     if reference.digest().is_none() && !inherited {
         let place = reader.place(key);
-        let message = "the reference has no digest, so whatever the registry has under this tag would be run";
+        let message = "the reference has no digest, so it means whatever the registry has under this tag at the time";
         let remedy = format!("write it with its digest, as `metaclaw policy pull {reference}` prints it");
         match reader.options.dev {
             true => reader.report.warning(key, place, message, remedy),

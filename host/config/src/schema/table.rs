@@ -206,7 +206,7 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("trust.*", PublicKey, "", "whose signatures count: a name, and the public key as minisign prints it"),
 
-    key("registry.auth_file", Path, "", "the logins for registries that modules come from, as docker keeps them: its config.json"),
+    key("registry.auth_file", Path, "", "the logins for registries that modules come from: docker's config.json or a file like it, 0600; read only to fetch"),
 
     key("agents.*.mode", MODE, "", "as mode"),
     key("agents.*.client_key", Secret, "", "the agent's own key: who shows it speaks as this agent and no other"),

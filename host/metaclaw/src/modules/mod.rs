@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use config::{ModuleRef, ModuleSource, PolicyConfig};
-use domain::{SignatureError, TrustRoot};
+use config::{Config, ModuleRef, ModuleSource, PolicyConfig};
+use domain::{Digest, SignatureError, TrustRoot};
 use policy::{Cache, CacheLimits, ChildCompiler, Compile, CompileLimits, Engine, Module};
 use registry::Modules;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -54,6 +54,23 @@ struct Found {
     bytes: Vec<u8>,
     /// Its signature's text; looked for only where one is asked for.
     signature: Option<String>,
+}
+
+/// What a configuration names, each module as often as it does.
+pub(crate) fn named(config: &Config) -> impl Iterator<Item = &ModuleRef> {
+    config.agents().flat_map(|(_, agent)| agent.policy.hooks.iter().filter_map(|(_, module)| module.as_ref()))
+}
+
+/// The manifests of the modules that a configuration takes from registries, each once.
+pub(crate) fn pinned(config: &Config) -> Vec<Digest> {
+    let digest = |module: &ModuleRef| match &module.source {
+        ModuleSource::Registry(reference) => reference.digest(),
+        ModuleSource::File(_) => None,
+    };
+    let mut digests: Vec<Digest> = named(config).filter_map(digest).collect();
+    digests.sort();
+    digests.dedup();
+    digests
 }
 
 /// The whole program, when it was started to compile one module: a host starts it for each, so nothing comes before this.

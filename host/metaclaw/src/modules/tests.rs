@@ -34,7 +34,7 @@ fn folder() -> (TempDir, ModuleRef) {
 }
 
 fn load_approved(module: &ModuleRef, settings: &str) -> anyhow::Result<Arc<policy::Module>> {
-    let none = Modules::offline(Path::new("/nonexistent"));
+    let none = Modules::of(Path::new("/nonexistent"));
     super::load_approved(&ENGINE, module, settings, super::Sources { registries: &none, auth_file: None })
 }
 

@@ -76,7 +76,7 @@ pub(super) fn policies(patient: &Patient<'_>) -> Vec<Finding> {
         Err(error) => return cannot(&format!("{error:#}")),
     };
     // Nothing is fetched: whether a registry can be reached is for the host to find out.
-    let registries = Modules::offline(&config.home);
+    let registries = Modules::of(&config.home);
     let sources = Sources { registries: &registries, auth_file: None };
     let is_elsewhere =
         |error: &anyhow::Error| matches!(error.downcast_ref::<RegistryError>(), Some(RegistryError::NotCached));

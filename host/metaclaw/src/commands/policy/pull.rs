@@ -41,9 +41,13 @@ pub(super) fn run(args: &PullArgs, paths: &Paths, json: bool) -> anyhow::Result<
         Some(kept) => kept,
         None => {
             let login = args.login.resolve(paths, reference)?;
-            let limits = Limits::default();
-            let pulled = crate::commands::runtime()?.block_on(registry::pull(reference, login, &limits))?;
+            let pulled = registry::pull(reference, login, &Limits::PATIENT);
+            let pulled = crate::commands::runtime()?.block_on(pulled)?;
             cache.keep(&pulled)?;
+            // Without a configuration nobody knows what is used, and all of it stays.
+            if let Ok(loaded) = ::config::load(paths, crate::commands::lenient()) {
+                cache.prune(&[modules::pinned(&loaded.config), vec![pulled.digest]].concat())?;
+            }
             pulled
         }
     };

@@ -54,7 +54,7 @@ pub(super) fn run(args: &PushArgs, paths: &Paths, json: bool) -> anyhow::Result<
         signature: signature.as_deref(),
     };
     let login = args.login.resolve(paths, reference)?;
-    let pushed = crate::commands::runtime()?.block_on(registry::push(reference, &artifact, login, &Limits::default()));
+    let pushed = crate::commands::runtime()?.block_on(registry::push(reference, &artifact, login, &Limits::PATIENT));
     let pinned = reference.pinned(pushed.with_context(|| format!("{} was not pushed", subject.path.display()))?);
     if json {
         output::json(&json!({

@@ -168,7 +168,7 @@ impl Scene {
             targets: agent.targets.iter().map(target).collect(),
             files: Arc::new(ReadOnly(agent_files(&config.skills_dir, &agent.rl.lora_output, id))),
             config: agent,
-            registries: Modules::offline(&config.home),
+            registries: Modules::of(&config.home),
         })
     }
 
