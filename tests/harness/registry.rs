@@ -28,8 +28,6 @@ pub struct Asked {
     pub target: String,
     /// Who asks.
     pub authorization: Option<String>,
-    /// Which server it thinks to ask.
-    pub host: String,
 }
 
 type Script = Arc<dyn Fn(&Asked) -> Option<Response<Body>> + Send + Sync>;
@@ -49,7 +47,6 @@ impl Asked {
             method: request.method().clone(),
             target: request.uri().to_string(),
             authorization: header("authorization"),
-            host: header("host").unwrap_or_default(),
         }
     }
 }

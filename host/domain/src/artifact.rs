@@ -29,7 +29,7 @@ pub struct ArtifactRef {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidArtifactRef {
     /// A login, or something like one, before the registry.
-    #[error("there is a name or a password in it, which belongs into `registry.auth_file`")]
+    #[error("there is a name or a password in it, which belongs in `registry.auth_file`")]
     Login,
     /// It begins otherwise.
     #[error("it does not begin with `oci://`")]
