@@ -132,7 +132,7 @@ async fn what_is_no_policy_is_not_taken_for_one() {
     for (manifest, expected) in [
         (&b"{}"[..], "not the JSON of an image manifest"),
         (b"\xff\xfe", "not the JSON of an image manifest"),
-        (br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","config":{"mediaType":"x","digest":"x","size":1},"layers":[]}"#, "not of the kind"),
+        (br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","config":{"mediaType":"x","digest":"x","size":1},"layers":[]}"#, "it is not of the kind"),
         (br#"{"schemaVersion":2,"config":{"mediaType":"application/vnd.wasm.config.v0+json","digest":"x","size":1},"layers":[{"mediaType":"application/wasm","digest":"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad","size":99999999}]}"#, "more than 33554432"),
     ] {
         let (registry, reference) = registry(|_| None).await;
