@@ -41,7 +41,9 @@ async fn the_guide_leads_from_one_machine_to_many() {
     let built = tests::metaclaw().parent().unwrap().display().to_string();
     let mut shell = Command::new("timeout");
     shell.args(["120", "bash", "-c", &format!("set -e\nexec 2>&1\n{script}")]).current_dir(home.path());
-    shell.env("PATH", format!("{built}:{}", std::env::var("PATH").unwrap())).env("METACLAW_HOME", home.path());
+    shell
+        .env("PATH", format!("{built}:{}", std::env::var_os("PATH").unwrap().display()))
+        .env("METACLAW_HOME", home.path());
     let output = shell.output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{script}\n{printed}");
