@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(mode(&home.path().join(FOLDER)), 0o700);
 
         let module = cache.file(Digest::of(&kept.module));
-        for file in [module.clone(), cache.file(kept.digest)] {
+        for file in [module, cache.file(kept.digest)] {
             assert_eq!(mode(&file), 0o600);
             let spoils: [&dyn Fn(&Path); 5] = [
                 &|file| fs::write(file, "another module").unwrap(),
