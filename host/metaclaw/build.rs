@@ -1,4 +1,4 @@
-//! Lists the files that `metaclaw policy new` writes, which the program embeds.
+//! Lists the files that the program embeds: what `metaclaw policy new` writes, and the bank of skills.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 const FOLDERS: [&str; 3] = ["templates", "sdk", "cases"];
 /// The contract, as `new` and `build` put it beside a world.
 const CONTRACT: &str = "../../wit/1.0.0/policy.wit";
+/// The bank of skills.
+const BANK: &str = "../../examples/skills";
 /// What builds and editors leave behind, and what only this project needs.
 const LEFT_OUT: [&str; 5] = ["target", "node_modules", "__pycache__", "tests", ".zig"];
 
@@ -27,7 +29,36 @@ fn main() -> Result<(), Box<dyn Error>> {
     entry("contract", Path::new(CONTRACT), &mut list)?;
     list.push(']');
     fs::write(Path::new(&out).join("templates.rs"), list)?;
+    println!("cargo:rerun-if-changed={BANK}");
+    fs::write(Path::new(&out).join("bank.rs"), bank()?)?;
     Ok(())
+}
+
+/// Every `SHELF/SKILL` of the bank, with its `SKILL.md`.
+fn bank() -> Result<String, Box<dyn Error>> {
+    let mut files = Vec::new();
+    for shelf in folders(Path::new(BANK))? {
+        files.extend(folders(&shelf)?);
+    }
+    files.sort();
+    let mut list = String::from("&[\n");
+    for folder in files {
+        let name = folder.strip_prefix(BANK)?.to_str().ok_or("a skill's name is not UTF-8")?.to_owned();
+        entry(&name, &folder.join("SKILL.md"), &mut list)?;
+    }
+    list.push(']');
+    Ok(list)
+}
+
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, std::io::Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.push(path);
+        }
+    }
+    Ok(found)
 }
 
 /// Every file of a folder, in the order of names.

@@ -1,6 +1,7 @@
 //! The whole product from outside, by subject. See `../README.md`.
 
 mod admin;
+mod bank;
 #[path = "../../host/metaclaw/tests/hostile/mod.rs"]
 mod bombs;
 mod canary;
@@ -45,3 +46,4 @@ mod skills;
 mod streaming;
 mod tenancy;
 mod wasi;
+mod window;

@@ -91,25 +91,62 @@ fn the_built_in_policy_decides_as_its_cases_say() {
 #[test]
 fn the_guide_leads_from_nothing_to_a_policy() {
     let guide = std::fs::read_to_string(tests::root().join("policies/guide/rust.md")).unwrap();
+    let blocks = fenced(&guide, "sh");
+    assert!(blocks.len() >= 3, "the guide has no commands");
     let mut script = "set -e\n".to_owned();
-    let (mut within, mut blocks) = (false, 0);
-    for line in guide.lines() {
-        match line {
-            "```sh" => (within, blocks) = (true, blocks + 1),
-            "```" => within = false,
-            // Bash forgives a negated command whatever becomes of it.
-            _ if within => script.push_str(&match line.strip_prefix("! ") {
-                Some(command) => format!("if {command}; then exit 3; fi\n"),
-                None => format!("{line}\n"),
-            }),
-            _ => {}
-        }
+    for line in blocks.iter().flat_map(|block| block.lines()) {
+        // Bash forgives a negated command whatever becomes of it.
+        script.push_str(&match line.strip_prefix("! ") {
+            Some(command) => format!("if {command}; then exit 3; fi\n"),
+            None => format!("{line}\n"),
+        });
     }
-    assert!(blocks >= 3, "the guide has no commands");
     let folder = tempfile::tempdir().unwrap();
     let output = shell(&script, folder.path()).output().unwrap();
     assert!(output.status.success(), "{script}\n{}", words(&output));
     assert!(folder.path().join("tide-watch/policy.wasm").metadata().unwrap().len() < 64_000, "a small policy is small");
+}
+
+/// The blocks of a text that are in this language.
+fn fenced(text: &str, language: &str) -> Vec<String> {
+    let (mut blocks, mut within): (Vec<String>, bool) = (Vec::new(), false);
+    for line in text.lines() {
+        match line.strip_prefix("```") {
+            Some(name) if name == language && !within => {
+                within = true;
+                blocks.push(String::new());
+            }
+            Some(_) => within = false,
+            None if within => blocks.last_mut().unwrap().extend([line, "\n"]),
+            None => {}
+        }
+    }
+    blocks
+}
+
+#[test]
+fn every_recipe_of_the_cookbook_decides_as_it_says() {
+    let cookbook = std::fs::read_to_string(tests::root().join("policies/guide/cookbook.md")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let run = |script: &str| {
+        let output = shell(script, folder.path()).output().unwrap();
+        (output.status.success(), words(&output))
+    };
+    let (made, said) = run("metaclaw policy new --lang rust recipe");
+    assert!(made, "{said}");
+    // One project for all, so that the SDK is built once.
+    let project = folder.path().join("recipe");
+    let recipes: Vec<&str> = cookbook.split("\n## ").skip(1).collect();
+    assert_eq!(recipes.len(), 10);
+    for recipe in recipes {
+        let title = recipe.lines().next().unwrap();
+        let (code, cases) = (fenced(recipe, "rust"), fenced(recipe, "yaml"));
+        assert_eq!((code.len(), cases.len()), (1, 1), "{title}");
+        std::fs::write(project.join("src/lib.rs"), &code[0]).unwrap();
+        std::fs::write(project.join("cases.yaml"), &cases[0]).unwrap();
+        let (good, said) = run("cd recipe && metaclaw policy build && metaclaw policy test");
+        assert!(good, "{title}\n{said}");
+    }
 }
 
 /// A shell that finds the command, and builds in places that are warm.

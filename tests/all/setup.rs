@@ -181,7 +181,7 @@ async fn what_is_there_is_never_lost() {
     let upstream = Upstream::echo().await;
     let home = Home::new();
     home.config("# mine\nmode: rl\nllm: { provider: embedded }\n");
-    let mine = home.skill("researcher", "cite-sources", "Use when citing.", "My own words.");
+    let mine = home.skill("researcher", "cite-what-was-read", "Use when citing.", "My own words.");
     let before = (config(&home), fs::read(&mine).unwrap());
     let words = ["--api-base", &upstream.base(), "--model", "m", "--agent", "researcher"];
     let (code, said) = setup(&home, &[], &[&words[..], &["--force"]].concat());
@@ -190,7 +190,7 @@ async fn what_is_there_is_never_lost() {
     assert!(!config(&home).contains("# mine"));
     assert_eq!(backups(&home), [before.0.as_bytes()]);
     assert_eq!(fs::read(&mine).unwrap(), before.1, "a skill of the user's own");
-    assert!(home.path().join("skills/researcher/compare-papers/SKILL.md").exists(), "the others are added");
+    assert!(home.path().join("skills/researcher/trace-a-claim/SKILL.md").exists(), "the others are added");
     for _ in 0..3 {
         assert_eq!(setup(&home, &[], &[&words[..], &["--force"]].concat()).0, 0);
     }

@@ -1,5 +1,6 @@
 //! Skills reach the prompts of the agent whose they are, live, and only when they fit.
 
+use std::fs;
 use std::time::Duration;
 
 use serde_json::json;
@@ -106,4 +107,37 @@ async fn the_budget_holds() {
     let json = upstream.last().body;
     assert_eq!(json["messages"].as_array().unwrap().len(), 2);
     assert_eq!(json["messages"][1], json!({"role": "user", "content": "masts, sails and keels"}));
+}
+
+#[test]
+fn skills_go_from_one_home_to_another_in_an_archive() {
+    let (from, to) = (Home::new(), Home::new());
+    from.skill("ada", "tides", "Use when asked for tides", "High water comes twice a day.");
+    from.skill("ada", "wind", "Use when asked for wind", "It blows from the west.");
+    from.skill("_shared", "house", "Use always", "Be kind.");
+    let archive = from.path().join("ada.zip");
+    let file = archive.to_str().unwrap();
+    let (code, out, err) = from.run(&["skills", "export", "--agent", "ada", "--out", file]);
+    assert!(code == 0 && out.contains("wrote 2 skills"), "{out}{err}");
+
+    let import = |more: &[&str]| to.run(&[&["skills", "import", file, "--agent", "bob"], more].concat());
+    let (code, out, err) = import(&["--dry-run"]);
+    assert!(code == 0 && out.contains("would take over tides from tides/SKILL.md"), "{out}{err}");
+    assert!(!to.path().join("skills").exists(), "nothing is written");
+    let (code, out, err) = import(&[]);
+    assert!(code == 0 && out.contains("took over wind"), "{out}{err}");
+    assert!(to.run(&["skills", "show", "tides", "--agent", "bob"]).1.contains("High water comes twice a day."));
+    assert_eq!(to.run(&["skills", "show", "tides", "--agent", "ada"]).0, 1, "nobody else gets it");
+
+    fs::write(to.path().join("skills/bob/wind/SKILL.md"), "---\nname: wind\ndescription: mine\n---\nMine.\n").unwrap();
+    fs::remove_dir_all(to.path().join("skills/bob/tides")).unwrap();
+    let (code, _, err) = import(&[]);
+    assert!(code == 1 && err.contains("there already: wind") && err.contains("--replace"), "{err}");
+    assert!(!to.path().join("skills/bob/tides").exists(), "all or none");
+    assert_eq!(import(&["--replace"]).0, 0);
+    assert!(to.run(&["skills", "show", "wind", "--agent", "bob"]).1.contains("from the west"));
+
+    fs::write(&archive, "PK\x03\x04 no archive").unwrap();
+    let (code, _, err) = import(&["--replace"]);
+    assert!(code == 1 && err.contains("cannot be read"), "{err}");
 }

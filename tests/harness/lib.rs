@@ -67,14 +67,13 @@ pub fn guest(crate_dir: &str) -> PathBuf {
     out
 }
 
-/// A policy in any language as a component, built by `examples/policies/build.sh`, which installs what it needs into `target/policy-tools`. Give
+/// A policy in any language as a component, built by `metaclaw policy build`, which installs what it needs into `target/policy-tools`. Give
 /// a name only once: what is built is called so.
 pub fn policy(folder: &Path, name: &str) -> PathBuf {
     let out = target().join("guests").join(format!("{name}.wasm"));
-    let mut build = at_root("bash");
-    build.arg(root().join("examples/policies/build.sh")).arg(folder).arg(&out);
-    build.env("METACLAW_POLICY_TOOLS", target().join("policy-tools")).env("CARGO_TARGET_DIR", target());
-    let said = build.output().unwrap();
+    let mut build = Command::new(metaclaw());
+    build.args(["policy", "build", "--install", "--out"]).arg(&out).arg(folder);
+    let said = build.env("METACLAW_POLICY_TOOLS", target().join("policy-tools")).output().unwrap();
     assert!(said.status.success(), "{} does not build: {}", folder.display(), String::from_utf8_lossy(&said.stderr));
     out
 }

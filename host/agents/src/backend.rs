@@ -7,7 +7,7 @@ use bytes::Bytes;
 use domain::TokenTrace;
 use http_body::SizeHint;
 use local_model::{ModelError, SubmitError};
-use protocol::{Block, ChatRequest, Lifting, Splice};
+use protocol::{Block, ChatRequest, Lifting, Omission, Splice};
 use upstream::{Credential, Events, HttpUpstream, Question, Trace, UpstreamError, Wanted};
 use uuid::Uuid;
 
@@ -71,18 +71,29 @@ pub enum BackendError {
 }
 
 impl Backend {
+    /// How many tokens a prompt and its answer may have together, where that is known of the server itself.
+    pub(crate) fn window(&self) -> Option<u32> {
+        match self {
+            Backend::Http(_) => None,
+            Backend::Embedded(embedded) => embedded.window(),
+        }
+    }
+
     /// Asks for this model; an empty name stands for the one that the client asks for. `note` is told of each attempt.
     pub(crate) async fn ask(
         &self,
         ask: &Ask,
         model: &str,
+        omitted: &Omission,
         note: &(dyn Fn(&'static str) + Send + Sync),
     ) -> Result<Answering, BackendError> {
         match self {
             Backend::Http(http) => {
                 let model = (!model.is_empty()).then_some(model);
                 let quirks = http.quirks();
-                let body = || ask.request.splice(&Splice { block: ask.block.as_deref(), model, quirks: Some(quirks) });
+                let block = ask.block.as_deref();
+                let splice = || Splice { block, model, omitted: Some(omitted), quirks: Some(quirks) };
+                let body = || ask.request.splice(&splice());
                 let wanted = Wanted { stream: ask.request.stream(), usage: ask.request.include_usage() };
                 let question = Question { body: &body, credential: &ask.credential, trace: &ask.trace, wanted, note };
                 let reply = http.chat(question).await?;
@@ -101,7 +112,7 @@ impl Backend {
                 Ok(Answering { body, tokens: Arc::default() })
             }
             Backend::Embedded(embedded) => {
-                let answering = embedded.ask(ask.clone(), model.to_owned()).await;
+                let answering = embedded.ask(ask.clone(), model.to_owned(), omitted.clone()).await;
                 note(if answering.is_ok() { "answered" } else { "failed" });
                 Ok(answering?)
             }

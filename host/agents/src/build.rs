@@ -41,12 +41,20 @@ pub struct Configured {
     pub named: Vec<AgentParts>,
     /// What happens to others.
     pub unknown: UnknownAgents,
-    /// By name. One that stays as it is, is the same as before.
-    pub upstreams: HashMap<String, Arc<Backend>>,
+    /// By name.
+    pub upstreams: HashMap<String, Reached>,
     /// After which silence a session is over.
     pub idle_timeout: Duration,
     /// After which silence the client of a stream is told to wait on; zero: never.
     pub keep_alive: Duration,
+}
+
+/// Somebody who can be asked.
+pub struct Reached {
+    /// Who answers. One that stays as it is, is the same as before.
+    pub backend: Arc<Backend>,
+    /// How many tokens a prompt and its answer may have together, where the configuration says so.
+    pub window: Option<u32>,
 }
 
 /// What a [`Host`] is made of.

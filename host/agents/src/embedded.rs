@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use domain::{TokenTrace, Usage};
 use local_model::{ChatMessage, Engine, Event, Finish, FinishReason, ModelError, Request, Sampling, SubmitError};
-use protocol::{CompletionHead, Splice};
+use protocol::{CompletionHead, Omission, Splice};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -85,11 +85,17 @@ impl Embedded {
         Embedded { engine }
     }
 
-    pub(crate) async fn ask(&self, ask: Ask, model: String) -> Result<Answering, EmbeddedError> {
+    /// How many tokens a prompt and its answer may have together.
+    pub(crate) fn window(&self) -> Option<u32> {
+        u32::try_from(self.engine.context()).ok()
+    }
+
+    pub(crate) async fn ask(&self, ask: Ask, model: String, omitted: Omission) -> Result<Answering, EmbeddedError> {
         let (streamed, usage) = (ask.request.stream(), ask.request.include_usage());
         let (body, block) = (ask.request.clone(), ask.block);
         let read = move || {
-            let body = body.splice(&Splice { block: block.as_deref(), ..Splice::default() }).to_bytes();
+            let splice = Splice { block: block.as_deref(), omitted: Some(&omitted), ..Splice::default() };
+            let body = body.splice(&splice).to_bytes();
             request(serde_json::from_slice(&body)?, ask.conversation)
         };
         let request = match ask.request.body().len() {

@@ -2,15 +2,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use config::AgentConfig;
 use policy::Target;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::backend::{Answering, Ask, Backend};
+use crate::build::Reached;
 use crate::error::TurnError;
 use crate::gatekeeper::Gatekeeper;
 use crate::metrics::{AttemptLabels, Metrics, UpstreamLabels};
 use crate::registry::Agent;
+use crate::window::{Gauges, Sent, Window};
 
 /// Every configured upstream, by name, with what is counted of it.
 pub(crate) struct Upstreams {
@@ -20,6 +23,9 @@ pub(crate) struct Upstreams {
 
 struct Upstream {
     backend: Arc<Backend>,
+    /// As the configuration says it.
+    window: Option<u32>,
+    gauges: Gauges,
     answered: Counter,
     ejected: Gauge,
 }
@@ -41,20 +47,22 @@ pub(crate) struct Answered {
     pub(crate) by: Target,
     /// How often anybody was asked.
     pub(crate) attempts: u32,
+    /// What was sent.
+    pub(crate) sent: Sent,
     /// Whether it is another than the policy's choice.
     pub(crate) fell_back: bool,
 }
 
 impl Upstreams {
-    pub(crate) fn new(backends: HashMap<String, Arc<Backend>>, metrics: Metrics) -> Self {
-        let upstream = |(name, backend): (String, Arc<Backend>)| {
+    pub(crate) fn new(reached: HashMap<String, Reached>, metrics: Metrics) -> Self {
+        let upstream = |(name, Reached { backend, window }): (String, Reached)| {
             let labels = AttemptLabels { upstream: name.clone(), outcome: "answered" };
             let answered = metrics.upstream_attempts.get_or_create_owned(&labels);
             let ejected = metrics.upstream_ejected.get_or_create_owned(&UpstreamLabels { upstream: name.clone() });
             ejected.set(i64::from(backend.is_ejected()));
-            (name, Upstream { backend, answered, ejected })
+            (name, Upstream { backend, window, gauges: Gauges::new(), answered, ejected })
         };
-        let all = backends.into_iter().map(upstream).collect();
+        let all = reached.into_iter().map(upstream).collect();
         Upstreams { all, metrics }
     }
 
@@ -69,6 +77,19 @@ impl Upstreams {
         }
         let stays = |backend: &Arc<Backend>| next.backends().any(|other| Arc::ptr_eq(other, backend));
         self.backends().filter(|backend| !stays(backend)).cloned().collect()
+    }
+
+    /// What this agent may send there at once, to the model that the target names or else the client.
+    pub(crate) fn window(&self, target: &Target, asked: &str, agent: &AgentConfig) -> Option<Window> {
+        let upstream = self.all.get(&*target.upstream)?;
+        let model = if target.model.is_empty() { asked } else { &target.model };
+        let known = || upstream.window.or_else(|| upstream.backend.window()).or_else(|| config::model_window(model));
+        let tokens = match agent.max_context_tokens {
+            Some(0) => None,
+            Some(tokens) => Some(tokens),
+            None => known(),
+        };
+        Some(upstream.gauges.window(model, tokens))
     }
 
     fn is_resting(&self, target: &Target) -> bool {
@@ -103,13 +124,14 @@ impl Errand {
                 continue;
             }
             match self.ask(target, &attempts).await {
-                Ok(mut answering) => {
+                Ok((mut answering, sent)) => {
                     if let Some(gatekeeper) = &self.gatekeeper {
                         let streamed = self.ask.request.stream();
                         answering.body = gatekeeper.clone().guard(answering.body, streamed).await;
                     }
                     let (by, fell_back) = (target.clone(), target != chosen);
-                    return Ok(Answered { answering, by, attempts: attempts.into_inner(), fell_back });
+                    let attempts = attempts.into_inner();
+                    return Ok(Answered { answering, by, attempts, sent, fell_back });
                 }
                 Err(error) => {
                     if !error.may_fall_back() {
@@ -130,9 +152,13 @@ impl Errand {
         Err(refusal.unwrap_or_else(|| self.missing(chosen)))
     }
 
-    async fn ask(&self, target: &Target, attempts: &AtomicU32) -> Result<Answering, TurnError> {
+    async fn ask(&self, target: &Target, attempts: &AtomicU32) -> Result<(Answering, Sent), TurnError> {
         let upstreams = &self.agent.upstreams;
         let upstream = upstreams.all.get(&*target.upstream).ok_or_else(|| self.missing(target))?;
+        let (request, block) = (&*self.ask.request, self.ask.block.as_deref());
+        let window = upstreams.window(target, &request.model(), &self.agent.config);
+        let window = window.ok_or_else(|| self.missing(target))?;
+        let omitted = window.fit(request, block);
         let note = |outcome: &'static str| {
             attempts.fetch_add(1, Ordering::Relaxed);
             if outcome == "answered" {
@@ -142,11 +168,15 @@ impl Errand {
                 upstreams.metrics.upstream_attempts.get_or_create(&labels).inc();
             }
         };
-        let answer = upstream.backend.ask(&self.ask, &target.model, &note).await;
+        let answer = upstream.backend.ask(&self.ask, &target.model, &omitted, &note).await;
         if answer.is_err() || upstream.ejected.get() != 0 {
             upstream.ejected.set(i64::from(upstream.backend.is_ejected()));
         }
-        Ok(answer?)
+        if !omitted.is_empty() {
+            let (agent, count) = (&self.agent.id, omitted.len());
+            tracing::debug!(%agent, upstream = %target.upstream, count, "the oldest messages were left out: the window is full");
+        }
+        Ok((answer?, window.sent(block, omitted)))
     }
 
     fn missing(&self, target: &Target) -> TurnError {

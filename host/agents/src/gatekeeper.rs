@@ -13,7 +13,7 @@ use store::Store;
 
 use crate::backend::{BackendBody, BackendError};
 use crate::held_calls::HeldCalls;
-use crate::metrics::{FailureLabels, Metrics, ToolCallLabels};
+use crate::metrics::{Metrics, ToolCallLabels};
 use crate::registry::Agent;
 
 /// Decides on the tool calls of one turn's answer.
@@ -75,10 +75,9 @@ impl Gatekeeper {
         for call in &calls {
             let decided = self.policy.gate(self.turn.clone(), call).await;
             if let Some(failure) = &decided.failure {
-                let hook = Hook::Gate.as_str();
-                tracing::warn!(agent = %self.agent.id, hook, %failure, "the agent's policy failed");
-                let labels = FailureLabels { agent: self.agent.id.to_string(), hook, class: failure.class.as_str() };
-                self.metrics.policy_failures.get_or_create(&labels).inc();
+                let agent = &self.agent.id;
+                tracing::warn!(%agent, hook = Hook::Gate.as_str(), %failure, "the agent's policy failed");
+                self.metrics.count_failure(agent, Hook::Gate, failure);
             }
             let (verdict, denial) = match decided.value {
                 Permission::Allow => ("allowed", None),

@@ -5,7 +5,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use domain::{AgentId, DecisionSource, Digest, EndReason, Hook, SessionId, TurnId, TurnKind, TurnOutcome};
 use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, Rendering, RouteDecision, Selection, TurnSource};
-use protocol::{ChatRequest, CompletionHead};
+use protocol::ChatRequest;
 use skills::SkillTree;
 use store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -19,13 +19,13 @@ use crate::gatekeeper::Gatekeeper;
 use crate::held_calls::{HeldCall, HeldCalls};
 use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::injection::{Blocks, Choice};
-use crate::metrics::{AgentLabels, FailureLabels, Metrics};
+use crate::metrics::{AgentLabels, Metrics};
 use crate::open_turn::{Ending, OpenTurn};
 use crate::possessions::Possessions;
 use crate::recorder::{Begun, MAX_IN_FLIGHT, Recorder};
 use crate::registry::{Agent, Registry};
 use crate::reload::Reloads;
-use crate::reply::{Outline, Pulse, Reply};
+use crate::reply::{Outline, Pulse, Reply, refusal};
 use crate::sessions::{Injected, SessionState, Sessions, lock};
 use crate::views::{CatalogView, TurnView};
 
@@ -123,6 +123,7 @@ impl Host {
             skill_generation: plan.generation,
             policy: plan.policy,
             ends_session: identity.session_done,
+            sent: None,
             agent: agent.clone(),
         };
         let reply = Reply::about(&begun, plan.note);
@@ -227,7 +228,7 @@ impl Host {
         state: &Mutex<SessionState>,
         view: Arc<TurnView>,
     ) -> Plan {
-        let kind = view.kind;
+        let (kind, request) = (view.kind, view.request.clone());
         if policy.keeps_values()
             && let Err(error) = agent.values.load(&self.store, &agent.id).await
         {
@@ -273,6 +274,9 @@ impl Host {
         }
         drop(hooks);
         agent.values.hand_over(&self.store, &agent.id).await;
+        if let RouteDecision::To(target) = route.value {
+            injected = injected.filter(|injected| agent.has_room_for(&injected.block, &request, target));
+        }
         if let Some(injected) = &injected {
             let labels = AgentLabels { agent: agent.id.to_string() };
             self.metrics.skills_injected.get_or_create(&labels).inc_by(injected.skills.len() as u64);
@@ -282,10 +286,8 @@ impl Host {
 
     fn count_failure<T>(&self, agent: &Agent, hook: Hook, decided: &Decided<T>) {
         if let Some(failure) = &decided.failure {
-            let hook = hook.as_str();
-            tracing::warn!(agent = %agent.id, hook, %failure, "the agent's policy failed");
-            let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
-            self.metrics.policy_failures.get_or_create(&labels).inc();
+            tracing::warn!(agent = %agent.id, hook = hook.as_str(), %failure, "the agent's policy failed");
+            self.metrics.count_failure(&agent.id, hook, failure);
         }
     }
 
@@ -379,18 +381,5 @@ fn note<T>(decided: &Decided<T>) -> String {
     match &decided.failure {
         Some(failure) => format!("{who}; source={source}; failed={}", failure.class.as_str()),
         None => format!("{who}; source={source}"),
-    }
-}
-
-/// A refusal is an ordinary answer: clients show it, and do not retry or lock the key as they do after an error.
-fn refusal(begun: &Begun, words: &str) -> Bytes {
-    let created = begun.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let head = CompletionHead { id: format!("chatcmpl-{}", begun.id), created, model: begun.model.clone() };
-    let usage = domain::Usage::default();
-    if begun.request.stream() {
-        let shown = begun.request.include_usage().then_some(usage);
-        [head.first_event(), head.text_event(words), head.last_events("stop", shown)].concat().into()
-    } else {
-        head.whole(words, "stop", usage)
     }
 }

@@ -25,9 +25,10 @@ mod sessions;
 mod status;
 mod values;
 mod views;
+mod window;
 
 pub use backend::{Backend, BackendError};
-pub use build::{AgentParts, Configured, HostParts};
+pub use build::{AgentParts, Configured, HostParts, Reached};
 pub use embedded::{Embedded, EmbeddedError};
 pub use error::TurnError;
 pub use held_calls::HeldCall;

@@ -1,4 +1,5 @@
-use domain::EndReason;
+use domain::{AgentId, EndReason, Hook};
+use policy::Failure;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -12,7 +13,7 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     pub(crate) turns: Family<TurnLabels, Counter>,
     pub(crate) overhead: Histogram,
-    pub(crate) policy_failures: Family<FailureLabels, Counter>,
+    policy_failures: Family<FailureLabels, Counter>,
     pub(crate) tool_calls: Family<ToolCallLabels, Counter>,
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
     pub(crate) samples: Family<SampleLabels, Counter>,
@@ -40,10 +41,10 @@ pub(crate) struct ToolCallLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct FailureLabels {
-    pub(crate) agent: String,
-    pub(crate) hook: &'static str,
-    pub(crate) class: &'static str,
+struct FailureLabels {
+    agent: String,
+    hook: &'static str,
+    class: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -88,6 +89,12 @@ impl Metrics {
             EndReason::Shutdown => "shutdown",
         };
         self.sessions_ended.get_or_create(&EndLabels { reason }).inc_by(count);
+    }
+
+    /// Counts that an agent's module did not answer.
+    pub(crate) fn count_failure(&self, agent: &AgentId, hook: Hook, failure: &Failure) {
+        let labels = FailureLabels { agent: agent.to_string(), hook: hook.as_str(), class: failure.class.as_str() };
+        self.policy_failures.get_or_create(&labels).inc();
     }
 
     /// Registers everything.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use domain::{TokenTrace, TurnId, TurnOutcome};
 
 use crate::recorder::{Begun, Finished, Place};
+use crate::window::Sent;
 
 /// A turn under way. Whatever becomes of it, it is recorded: dropping it, as happens when the client goes away, records it as
 /// cancelled.
@@ -38,6 +39,13 @@ impl OpenTurn {
         if let Some((_, begun)) = &mut self.held {
             upstream.clone_into(&mut begun.upstream);
             begun.model = if model.is_empty() { begun.request.model().into_owned() } else { model.to_owned() };
+        }
+    }
+
+    /// Notes what was sent.
+    pub(crate) fn sent(&mut self, sent: Sent) {
+        if let Some((_, begun)) = &mut self.held {
+            begun.sent = Some(sent);
         }
     }
 

@@ -18,6 +18,7 @@ use crate::registry::Agent;
 use crate::sampler::{Candidate, Sampler};
 use crate::status::outcome_name;
 use crate::views::SampleView;
+use crate::window::Sent;
 
 /// How many turns may be under way: each holds a place in the recorder's queue from its start, so that no finished turn can
 /// be turned away for lack of room.
@@ -46,6 +47,8 @@ pub(crate) struct Begun {
     pub(crate) skill_generation: u64,
     pub(crate) policy: (Digest, DecisionSource),
     pub(crate) ends_session: bool,
+    /// What was sent, once somebody has answered.
+    pub(crate) sent: Option<Sent>,
 }
 
 /// A turn that is over.
@@ -214,6 +217,9 @@ impl Worker {
         let Ending { outcome, first_byte, answer, streamed, tokens } = ending;
         let read = read(answer, streamed).await;
         let usage = read.as_ref().and_then(|a| a.usage);
+        if let (Some(sent), Some(usage)) = (&begun.sent, usage) {
+            sent.learn(&begun.request, usage.prompt);
+        }
         let labels = TurnLabels {
             agent: begun.agent.id.to_string(),
             kind: kind_name(begun.kind),

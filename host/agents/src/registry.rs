@@ -5,6 +5,7 @@ use std::time::Duration;
 use config::{AgentConfig, UnknownAgents, UnknownRule};
 use domain::AgentId;
 use policy::{AgentPolicy, FileSource, Target};
+use protocol::{Block, ChatRequest};
 
 use crate::errand::Upstreams;
 use crate::possessions::Possessions;
@@ -29,6 +30,15 @@ pub struct Agent {
     pub(crate) values: Arc<AgentValues>,
     /// Its folders, for a policy that has the grant.
     pub(crate) files: Arc<dyn FileSource>,
+}
+
+impl Agent {
+    /// Whether a request that goes to this target, by number, has room for the block.
+    pub(crate) fn has_room_for(&self, block: &Block, request: &ChatRequest, target: usize) -> bool {
+        let target = self.targets.get(target);
+        let window = target.and_then(|target| self.upstreams.window(target, &request.model(), &self.config));
+        window.is_none_or(|window| window.has_room_for(block, request))
+    }
 }
 
 /// The agents that exist: those that config names, `_default`, and unknown ones that have spoken, up to a cap.

@@ -2,11 +2,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use domain::{AgentId, SessionId, TokenTrace, TurnId, TurnOutcome};
+use domain::{AgentId, SessionId, TokenTrace, TurnId, TurnOutcome, Usage};
 use http_body::{Body, Frame, SizeHint};
+use protocol::CompletionHead;
 use tokio::time::{Instant, Sleep};
 
 use crate::backend::BackendBody;
@@ -29,6 +30,8 @@ pub struct Reply {
     pub upstream: Option<String>,
     /// How many skills were injected.
     pub skills: usize,
+    /// How many messages were left out for want of room.
+    pub omitted: usize,
     /// Whether `body` is an event stream, as the client wanted; otherwise it is JSON.
     pub streamed: bool,
     /// The bytes.
@@ -98,13 +101,15 @@ impl Reply {
 impl Outline {
     /// Somebody has answered.
     pub(crate) fn answered(self, answered: Answered, mut turn: OpenTurn, pulse: Option<Pulse>) -> Reply {
-        let Answered { answering, by, attempts, fell_back } = answered;
+        let Answered { answering, by, attempts, sent, fell_back } = answered;
+        let omitted = sent.omitted();
+        turn.sent(sent);
         if fell_back {
             turn.answered_by(&by.upstream, &by.model);
         }
         let upstream = (attempts > 1 || fell_back).then(|| format!("{}; attempts={attempts}", by.upstream));
         let body = ReplyBody::new(Source::Begun(answering.body), self.streamed, turn, answering.tokens, pulse);
-        self.with(upstream, body)
+        Reply { omitted, ..self.with(upstream, body) }
     }
 
     /// Nobody has answered yet.
@@ -127,7 +132,7 @@ impl Outline {
 
     fn with(self, upstream: Option<String>, body: ReplyBody) -> Reply {
         let Outline { turn, agent, session, policy, skills, streamed } = self;
-        Reply { turn, agent, session, policy, upstream, skills, streamed, body }
+        Reply { turn, agent, session, policy, upstream, skills, omitted: 0, streamed, body }
     }
 }
 
@@ -234,7 +239,8 @@ impl Body for ReplyBody {
                 Source::Awaited(asking) => match asking.as_mut().poll(cx) {
                     Poll::Pending => return this.wait(cx),
                     Poll::Ready(Err(error)) => return this.fail(error),
-                    Poll::Ready(Ok(Answered { answering, by, fell_back, .. })) => {
+                    Poll::Ready(Ok(Answered { answering, by, sent, fell_back, .. })) => {
+                        this.turn.sent(sent);
                         if fell_back {
                             this.turn.answered_by(&by.upstream, &by.model);
                         }
@@ -278,5 +284,18 @@ impl Drop for ReplyBody {
         // A client may leave as soon as it has read `[DONE]`, before the connection to the upstream is seen to end.
         let outcome = if self.is_done() { self.outcome() } else { TurnOutcome::Cancelled };
         self.hand_over(outcome);
+    }
+}
+
+/// A refusal is an ordinary answer: clients show it, and do not retry or lock the key as they do after an error.
+pub(crate) fn refusal(begun: &Begun, words: &str) -> Bytes {
+    let created = begun.started.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let head = CompletionHead { id: format!("chatcmpl-{}", begun.id), created, model: begun.model.clone() };
+    let usage = Usage::default();
+    if begun.request.stream() {
+        let shown = begun.request.include_usage().then_some(usage);
+        [head.first_event(), head.text_event(words), head.last_events("stop", shown)].concat().into()
+    } else {
+        head.whole(words, "stop", usage)
     }
 }

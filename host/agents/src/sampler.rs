@@ -8,7 +8,7 @@ use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
-use crate::metrics::{AgentLabels, FailureLabels, Metrics, SampleLabels};
+use crate::metrics::{AgentLabels, Metrics, SampleLabels};
 use crate::registry::Agent;
 use crate::views::SampleView;
 
@@ -139,10 +139,9 @@ impl Ends {
 
     fn count_failure<T>(&self, agent: &Agent, sample: &Sample, hook: Hook, decided: &Decided<T>) {
         if let Some(failure) = &decided.failure {
-            let hook = hook.as_str();
-            tracing::warn!(agent = %agent.id, turn = %sample.turn, hook, %failure, "the agent's policy failed to judge a turn");
-            let labels = FailureLabels { agent: agent.id.to_string(), hook, class: failure.class.as_str() };
-            self.metrics.policy_failures.get_or_create(&labels).inc();
+            let (agent, turn, name) = (&agent.id, sample.turn, hook.as_str());
+            tracing::warn!(%agent, %turn, hook = name, %failure, "the agent's policy failed to judge a turn");
+            self.metrics.count_failure(agent, hook, failure);
         }
     }
 

@@ -27,6 +27,9 @@ pub struct AgentConfig {
     pub targets: Vec<Target>,
     /// Where a turn goes whose target fails, in order.
     pub fallbacks: Vec<Target>,
+    /// How many tokens a prompt and its answer may have before the oldest messages are left out; 0: nothing ever is; none: as
+    /// many as the model's window has.
+    pub max_context_tokens: Option<u32>,
     /// What its prompts get.
     pub skills: SkillsConfig,
     /// Who decides.
@@ -137,7 +140,8 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
     };
     let policy = policy::build(id, skills, reader);
     let fallbacks = fallbacks::build(id, reader, upstreams);
-    AgentConfig { mode: mode(id, reader), targets, fallbacks, skills, policy, rl }
+    let max_context_tokens = reader.for_agent(id, "max_context_tokens");
+    AgentConfig { mode: mode(id, reader), targets, fallbacks, max_context_tokens, skills, policy, rl }
 }
 
 /// Where agents have their adapters that name no folder of their own.

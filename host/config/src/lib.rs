@@ -45,7 +45,7 @@ pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAg
 pub use overview::{AgentOverview, Overview, UpstreamOverview};
 pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};
-pub use providers::{Auth, Preset, Window, presets};
+pub use providers::{Auth, Preset, Window, model_window, presets};
 pub use schema::{KeyInfo, keys};
 pub use secret::referenced_secret;
 pub use server::ServerConfig;

@@ -93,14 +93,14 @@ impl Preset {
     pub fn window_of(&self, model: &str) -> u32 {
         match self.window {
             Window::Server(tokens) => tokens,
-            Window::Models(tokens) => window_of(model).unwrap_or(tokens),
+            Window::Models(tokens) => model_window(model).unwrap_or(tokens),
         }
     }
 }
 
 /// A known model's window. Hosts of many vendors' models write `vendor/model`, some `vendor.model`, and of several beginnings the
 /// longest counts.
-fn window_of(model: &str) -> Option<u32> {
+pub fn model_window(model: &str) -> Option<u32> {
     let model = model.to_ascii_lowercase();
     let name = model.rsplit('/').next().unwrap_or_default();
     let bare = name.split_once('.').map_or(name, |(_, rest)| rest);

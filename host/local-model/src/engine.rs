@@ -97,8 +97,8 @@ pub struct Engine {
     info: ModelInfo,
     queue: Mutex<Option<SyncSender<Job>>>,
     waiting: usize,
-    /// Events that an answer can have at most.
-    events: usize,
+    /// Tokens of a prompt and its answer.
+    context: usize,
     stop: Arc<AtomicBool>,
     /// Closed when the thread ends.
     ended: watch::Receiver<()>,
@@ -128,7 +128,7 @@ impl Engine {
             info,
             queue: Mutex::new(Some(queue)),
             waiting: options.queue.max(1),
-            events: context + 2,
+            context,
             stop,
             ended,
             thread: Mutex::new(Some(thread)),
@@ -140,6 +140,11 @@ impl Engine {
         &self.info
     }
 
+    /// How many tokens a prompt and its answer may have together.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
     /// Queues a request. Its events come on the receiver; dropping that cancels the request.
     ///
     /// # Errors
@@ -147,7 +152,7 @@ impl Engine {
     /// its only event.
     pub fn submit(&self, request: Request) -> Result<mpsc::Receiver<Event>, SubmitError> {
         // Room for all events there can be, so that the engine never waits for a reader. It is only taken as they come.
-        let (events, receiver) = mpsc::channel(self.events);
+        let (events, receiver) = mpsc::channel(self.context + 2);
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = queue.as_ref().ok_or(SubmitError::Stopped)?.try_send(Job { request, events });
         sent.map_err(|error| match error {

@@ -1,6 +1,7 @@
 //! The `metaclaw` command: reads the command line, puts the host together, and says what went wrong in words.
 
 mod admin;
+mod bank;
 mod cli;
 mod commands;
 mod exit;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use agents::{AgentParts, Backend, Configured, Embedded};
+use agents::{AgentParts, Backend, Configured, Embedded, Reached};
 use anyhow::Context;
 use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, ServerConfig, UpstreamConfig, UpstreamKind};
 use domain::{AgentId, PerHook};
@@ -62,10 +62,15 @@ pub(crate) fn configured(
         default: agent(&AgentId::Default, &config.agent(&AgentId::Default)),
         named: config.agents().filter(|(id, _)| **id != AgentId::Default).map(|(id, c)| agent(id, c)).collect(),
         unknown: config.unknown,
-        upstreams: backends.iter().map(|(name, (_, backend))| (name.clone(), backend.clone())).collect(),
+        upstreams: config.upstreams.iter().filter_map(|(name, upstream)| reached(name, upstream, backends)).collect(),
         idle_timeout: config.sessions.idle_timeout,
         keep_alive: config.server.keep_alive,
     }
+}
+
+fn reached(name: &str, upstream: &UpstreamConfig, backends: &Backends) -> Option<(String, Reached)> {
+    let backend = backends.get(name).map(|(_, backend)| backend.clone())?;
+    Some((name.to_owned(), Reached { backend, window: upstream.context_window }))
 }
 
 /// What the configuration bounds a client's requests by.

@@ -3,6 +3,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::message::Role;
+use crate::omission::Omission;
 use crate::openclaw;
 use crate::quirks::Quirks;
 use crate::request::ChatRequest;
@@ -21,6 +22,8 @@ pub struct Splice<'a> {
     pub block: Option<&'a Block>,
     /// Replaces the model.
     pub model: Option<&'a str>,
+    /// Leaves these messages out.
+    pub omitted: Option<&'a Omission>,
     /// What the provider does not take as it is.
     pub quirks: Option<&'a Quirks>,
 }
@@ -47,6 +50,12 @@ impl Block {
         let len = quoted.len();
         Block { escaped: Bytes::from(quoted).slice(1..len - 1) }
     }
+
+    /// How many bytes it takes in a request.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        self.escaped.len()
+    }
 }
 
 impl ChatRequest {
@@ -55,6 +64,8 @@ impl ChatRequest {
         let mut edits = Vec::with_capacity(4);
         edits.extend(splice.block.map(|b| self.inject(b)));
         edits.extend(splice.model.and_then(|m| self.replace_model(m)));
+        let spans = splice.omitted.into_iter().flat_map(|omitted| omitted.spans(&self.messages));
+        edits.extend(spans.map(|at| Edit { at, with: Vec::new() }));
         let refused = splice.quirks.map(|quirks| self.adapt(quirks, splice.model, &mut edits)).unwrap_or_default();
         self.drop_entries(&refused, &mut edits);
         edits.sort_by_key(|e| (e.at.start, e.at.end));
@@ -164,7 +175,7 @@ mod tests {
     fn spliced(body: &str, block: Option<&str>, model: Option<&str>) -> String {
         let block = block.map(Block::new);
         let request = ChatRequest::parse(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        let out = request.splice(&Splice { block: block.as_ref(), model, quirks: None });
+        let out = request.splice(&Splice { block: block.as_ref(), model, ..Splice::default() });
         assert_eq!(out.len, out.to_bytes().len());
         String::from_utf8(out.to_bytes().to_vec()).unwrap()
     }

@@ -32,6 +32,7 @@ const SESSION: HeaderName = HeaderName::from_static("x-metaclaw-session");
 const POLICY: HeaderName = HeaderName::from_static("x-metaclaw-policy");
 const UPSTREAM: HeaderName = HeaderName::from_static("x-metaclaw-upstream");
 const SKILLS: HeaderName = HeaderName::from_static("x-metaclaw-skills");
+const OMITTED: HeaderName = HeaderName::from_static("x-metaclaw-omitted");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// `POST /v1/chat/completions`
@@ -114,6 +115,9 @@ fn answer(reply: Reply) -> Response<Body> {
         headers.insert(NO_BUFFERING, HeaderValue::from_static("no"));
     }
     headers.insert(SKILLS, HeaderValue::from(reply.skills));
+    if reply.omitted > 0 {
+        headers.insert(OMITTED, HeaderValue::from(reply.omitted));
+    }
     let texts = [(REQUEST_ID, reply.turn.to_string()), (AGENT, reply.agent.to_string()), (POLICY, reply.policy)];
     let upstream = reply.upstream.map(|upstream| (UPSTREAM, upstream));
     for (name, text) in texts.into_iter().chain(upstream) {

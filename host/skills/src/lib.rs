@@ -10,10 +10,12 @@
 //! A [`SkillTree`] owns the folder and one thread that follows its changes; a [`Library`] is what one agent sees at one
 //! moment, immutable and shared. Reading creates nothing, copies nothing, and follows no link: a file that is not plain
 //! is a [`SkillProblem`], and the rest still load. Front matter is YAML, or what MetaClaw reads as well: plain lines of
-//! `key: value`, in which a value needs no quotes whatever it holds. [`add_skill`] is an operator's way in; [`AgentFiles`]
+//! `key: value`, in which a value needs no quotes whatever it holds. [`add_skill`] is an operator's way in, [`Bundle`] one for
+//! many skills at once; [`AgentFiles`]
 //! is what an agent's policy may read and write. Neither can leave the tree.
 
 mod agent_files;
+mod bundle;
 mod common_words;
 #[cfg(test)]
 mod demo_tests;
@@ -34,6 +36,7 @@ mod words;
 mod write;
 
 pub use agent_files::{AgentFiles, FileEntry, FileError, FileKind, FileLimits, MAX_READ, Root};
+pub use bundle::{Bundle, BundleError, Bundled};
 pub use document::SkillDocument;
 pub use error::{SkillProblem, SkillsError};
 pub use library::{Library, Scored};

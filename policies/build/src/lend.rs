@@ -33,17 +33,14 @@ pub fn given(wit: &str) -> String {
 
 /// The component `given` with handles lent instead of given.
 pub fn lend(given: &[u8]) -> Result<Vec<u8>, BuildError> {
-    patched(given).map_err(|e| BuildError::Lend(e.to_string()))
-}
-
-fn patched(given: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
+    let unreadable = |error: BinaryReaderError| BuildError::Lend(error.to_string());
     let mut lent = given.to_vec();
     // It counts the types of each component, by which they are referred to.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     // Of each component that one is in, where its types of given handles stand.
     let mut scopes: Vec<HashMap<u32, usize>> = Vec::new();
     for payload in Parser::new(0).parse_all(given) {
-        let payload = payload?;
+        let payload = payload.map_err(unreadable)?;
         match &payload {
             Payload::Version { .. } => scopes.push(HashMap::new()),
             Payload::End(_) => drop(scopes.pop()),
@@ -51,7 +48,7 @@ fn patched(given: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
                 let first = validator.types(0).map_or(0, |types| types.component_type_count());
                 let Some(scope) = scopes.last_mut() else { continue };
                 for (index, item) in (first..).zip(types.clone().into_iter_with_offsets()) {
-                    match item? {
+                    match item.map_err(unreadable)? {
                         (at, ComponentType::Defined(ComponentDefinedType::Own(_))) => drop(scope.insert(index, at)),
                         (_, ComponentType::Func(function)) => {
                             let handles = function.params.iter().filter(|(name, _)| LENT.contains(name));
@@ -59,8 +56,11 @@ fn patched(given: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
                                 ComponentValType::Type(index) => scope.get(index),
                                 ComponentValType::Primitive(_) => None,
                             }) {
-                                debug_assert!(matches!(lent[*at], GIVEN | BORROWED), "a handle's type begins there");
-                                lent[*at] = BORROWED;
+                                // Elsewhere it would change a byte that means something else, which the validation may not see.
+                                match lent.get_mut(*at) {
+                                    Some(kind) if matches!(*kind, GIVEN | BORROWED) => *kind = BORROWED,
+                                    _ => return Err(BuildError::Lend(format!("no handle's type begins at {at}"))),
+                                }
                             }
                         }
                         _ => {}
@@ -69,7 +69,7 @@ fn patched(given: &[u8]) -> Result<Vec<u8>, BinaryReaderError> {
             }
             _ => {}
         }
-        validator.payload(&payload)?;
+        validator.payload(&payload).map_err(unreadable)?;
     }
     Ok(lent)
 }

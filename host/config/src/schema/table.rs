@@ -51,7 +51,8 @@ const OFF: &[&str] = &["false"];
 #[rustfmt::skip]
 pub(crate) const KEYS: &[Key] = &[
     key("mode", MODE, "skills_only", "what turns are used for: skills_only, rl (they become samples) or auto"),
-    later("max_context_tokens", COUNT, "0", &["0"], ALWAYS, "prompt tokens before truncation; 0 is no limit"),
+    key("max_context_tokens", WINDOW, "",
+        "tokens of a prompt and its answer before the oldest messages are left out; 0: never; by default the model's window, where it is known"),
     key("context_window", WINDOW, "0", "tokens of a prompt and its answer, to tell clients; 0: what is known of the model"),
     later("claw_type", Choice(&["openclaw", "copaw", "ironclaw", "picoclaw", "zeroclaw", "nanoclaw", "nemoclaw",
           "hermes", "none"]), "none", &["none"], ALWAYS, "which agent program to configure at start"),
@@ -215,6 +216,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.fallbacks", List, "",
         "who answers when the one that should cannot: UPSTREAM or UPSTREAM/MODEL, in order"),
     key("agents.*.model", List, "", "the model that answers; several: the first, and a policy may choose the others"),
+    key("agents.*.max_context_tokens", WINDOW, "", "as max_context_tokens"),
     key("agents.*.skills.enabled", Bool, "", "as skills.enabled"),
     key("agents.*.skills.top_k", TOP_K, "", "as skills.top_k"),
     key("agents.*.skills.token_budget", TOKENS, "", "as skills.token_budget"),

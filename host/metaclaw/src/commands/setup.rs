@@ -7,7 +7,6 @@ mod choice;
 mod find;
 mod known;
 mod plan;
-mod roles;
 mod template;
 
 use std::io::{self, IsTerminal};

@@ -1,3 +1,5 @@
+mod bundles;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use domain::{AgentId, InvalidAgentName, SkillScope};
 use serde_json::{Value, json};
 use skills::{MAX_FILE_BYTES, Shelf, Skill, SkillName, SkillTree, TreeOptions, add_skill, render_block};
 
+use self::bundles::{ExportArgs, ImportArgs};
+use crate::bank::{self, Role};
 use crate::output;
 
 /// The most of a description that the list shows, in characters.
@@ -41,8 +45,23 @@ enum SkillsCommand {
     #[command(after_help = "Examples:
   metaclaw skills add ./cite-sources/SKILL.md --agent researcher
   metaclaw skills add notes.md --shared --name meeting-notes
-  cat SKILL.md | metaclaw skills add - --agent researcher --replace")]
+  cat SKILL.md | metaclaw skills add - --agent researcher --replace
+  metaclaw skills add --bank research-assistant --agent ada    the skills that metaclaw has for a role")]
     Add(AddArgs),
+    /// Take over skills from a folder or an archive (zip, tar, tar.gz): all that are good, or none
+    #[command(
+        after_help = "Only each skill's SKILL.md is taken over; links, devices and paths that lead elsewhere are refused.
+
+Examples:
+  metaclaw skills import ./team-skills --agent researcher --dry-run
+  metaclaw skills import skills.zip --shared --replace"
+    )]
+    Import(ImportArgs),
+    /// Write an agent's skills into a zip archive, which `import` reads
+    #[command(after_help = "Examples:
+  metaclaw skills export --agent researcher --out researcher.zip
+  metaclaw skills export cite-sources --agent researcher --out one.zip")]
+    Export(ExportArgs),
     /// Report everything that is not served, and what to do; fails if there is anything
     #[command(after_help = "Examples:
   metaclaw skills check
@@ -64,7 +83,11 @@ struct OfAgent {
 #[derive(Debug, Args)]
 struct AddArgs {
     /// The file, a folder with a SKILL.md in it, or `-` for standard input
-    path: PathBuf,
+    #[arg(required_unless_present = "bank")]
+    path: Option<PathBuf>,
+    /// Instead, those that metaclaw has for this role, and for every agent; what is there already stays [default agent: the role's name]
+    #[arg(long, value_name = "ROLE", conflicts_with_all = ["path", "shared", "name", "replace"])]
+    bank: Option<Role>,
     #[command(flatten)]
     of: OfAgent,
     /// For every agent
@@ -84,6 +107,8 @@ pub(crate) fn run(args: SkillsArgs, skills_dir: &Path, json: bool) -> anyhow::Re
         SkillsCommand::List(of) => list(skills_dir, &of.id(), json),
         SkillsCommand::Show { name, of } => show(skills_dir, &name, &of.id(), json),
         SkillsCommand::Add(args) => add(skills_dir, &args, json),
+        SkillsCommand::Import(args) => bundles::import(skills_dir, &args, json),
+        SkillsCommand::Export(args) => bundles::export(skills_dir, &args, json),
         SkillsCommand::Check { path } => check(&path.unwrap_or_else(|| skills_dir.to_owned()), json),
     }
 }
@@ -142,10 +167,11 @@ fn show(skills_dir: &Path, name: &str, agent: &AgentId, json: bool) -> anyhow::R
 }
 
 fn add(skills_dir: &Path, args: &AddArgs, json: bool) -> anyhow::Result<()> {
-    let bytes = read(&args.path)?;
+    let Some(path) = &args.path else { return add_bank(skills_dir, args, json) };
+    let bytes = read(path)?;
     let shelf = if args.shared { Shelf::Shared } else { Shelf::Agent(args.of.id()) };
     let added = add_skill(skills_dir, &shelf, &bytes, args.name.as_ref(), args.replace)
-        .with_context(|| format!("the skill in {} was not added", args.path.display()))?;
+        .with_context(|| format!("the skill in {} was not added", path.display()))?;
     if json {
         let mut value = summary(&added.skill);
         value["replaced"] = json!(added.replaced);
@@ -153,6 +179,21 @@ fn add(skills_dir: &Path, args: &AddArgs, json: bool) -> anyhow::Result<()> {
     } else {
         let done = if added.replaced { "replaced" } else { "added" };
         output::line(format_args!("{done} {} in {}", added.skill.name, skills_dir.join(&added.skill.path).display()));
+    }
+    Ok(())
+}
+
+fn add_bank(skills_dir: &Path, args: &AddArgs, json: bool) -> anyhow::Result<()> {
+    let role = args.bank.context("name a SKILL.md, or a role with --bank")?;
+    let agent = args.of.agent.clone().map_or_else(|| AgentId::from_trusted(role.folder()), Ok)?;
+    let written = bank::write(skills_dir, &[(agent.clone(), role)])?;
+    if json {
+        output::json(&json!({ "agent": agent.as_str(), "added": written }));
+        return Ok(());
+    }
+    written.iter().for_each(|skill| output::line(format_args!("added {skill}")));
+    if written.is_empty() {
+        output::note(format_args!("{agent} has them all already"));
     }
     Ok(())
 }

@@ -10,14 +10,12 @@ use serde_json::json;
 
 use super::cases::MODULE;
 use super::languages::Language;
-use super::new::contract;
+use super::new::{CONTRACT, contract};
 use super::tools::{Said, ToolArgs, run as run_tool};
 use crate::output;
 
 /// What compilers, editors and former builds leave in a policy's folder.
 const LEFTOVERS: [&str; 6] = ["__pycache__", "target", "node_modules", ".git", ".zig", ".go"];
-/// The contract in a policy's folder, for languages that read its text.
-const CONTRACT: &str = "wit/deps/metaclaw-policy/policy.wit";
 /// More than any policy has.
 const MAX_FILES: usize = 10_000;
 

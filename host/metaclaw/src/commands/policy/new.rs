@@ -28,7 +28,7 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/templates.rs
 /// What the templates are called within.
 const PLACEHOLDER: &str = "my-policy";
 /// Where languages that read the contract's text look for it.
-const CONTRACT: &str = "wit/deps/metaclaw-policy/policy.wit";
+pub(super) const CONTRACT: &str = "wit/deps/metaclaw-policy/policy.wit";
 /// What a Rust policy stands on, which is in no registry: folders of `policies/`, and the project's own for them.
 const RUST_NEEDS: [(&str, &str); 2] = [("sdk", "sdk/sdk"), ("cases", "sdk/cases")];
 

@@ -16,7 +16,7 @@ use super::SetupArgs;
 use super::choice::{Choice, Key, Upstream};
 use super::find::{self, Found, Present};
 use super::known::{self, CUSTOM, EMBEDDED};
-use super::roles::Role;
+use crate::bank::Role;
 use crate::commands::trial::Trouble;
 use crate::output;
 

@@ -14,7 +14,7 @@ use serde_json::json;
 use super::choice::Choice;
 use super::find::Found;
 use super::plan::{self, Plan};
-use super::roles;
+use crate::bank;
 use crate::commands::lenient;
 use crate::commands::openclaw::{self, Connected};
 use crate::commands::trial::Answered;
@@ -49,7 +49,7 @@ pub(super) fn everything(choice: &Choice, plan: &Plan, paths: &Paths, stamp: &st
         closed.with_context(|| format!("`chmod 600 {}` failed", paths.config_file.display()))?;
     }
     let mut failed = Vec::new();
-    let skills = roles::write(&plan::skills_dir(paths, &text), &choice.agents).unwrap_or_else(|error| {
+    let skills = bank::write(&plan::skills_dir(paths, &text), &choice.with_skills()).unwrap_or_else(|error| {
         failed.push(format!("{error:#}"));
         Vec::new()
     });

@@ -4,12 +4,12 @@ use std::io::BufRead;
 
 use ::config::Paths;
 use anyhow::{Context, bail};
-use domain::{AgentName, Secret};
+use domain::{AgentId, AgentName, Secret};
 
 use super::SetupArgs;
 use super::find::{self, Found, Present};
 use super::known::{self, CUSTOM, EMBEDDED};
-use super::roles::{self, Role};
+use crate::bank::{self, Role};
 use crate::cli::ModeArg;
 
 /// What is to be set up.
@@ -26,6 +26,13 @@ pub(super) struct Choice {
     pub(super) mode: Option<&'static str>,
     pub(super) port: Option<u16>,
     pub(super) connect_openclaw: bool,
+}
+
+impl Choice {
+    /// The agents that get skills.
+    pub(super) fn with_skills(&self) -> Vec<(AgentId, Role)> {
+        self.agents.iter().map(|(name, role)| (AgentId::Named(name.clone()), *role)).collect()
+    }
 }
 
 /// Who answers.
@@ -121,7 +128,7 @@ impl Choice {
 
     /// All but the upstream, from the command line.
     pub(super) fn of(args: &SetupArgs, found: &Found) -> anyhow::Result<Choice> {
-        let agents = args.agents.iter().map(|text| roles::parse(text)).collect::<anyhow::Result<_>>()?;
+        let agents = args.agents.iter().map(|text| bank::parse(text)).collect::<anyhow::Result<_>>()?;
         if args.connect_openclaw && found.openclaw.is_none() {
             bail!("OpenClaw was not found: `metaclaw openclaw connect --openclaw-config FILE` names its file");
         }

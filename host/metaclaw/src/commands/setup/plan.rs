@@ -10,7 +10,8 @@ use domain::Secret;
 use super::choice::{Choice, Key, Upstream};
 use super::find::{Found, Present};
 use super::known::{self, EMBEDDED};
-use super::{roles, template};
+use super::template;
+use crate::bank;
 use crate::exit::Exit;
 use crate::output;
 
@@ -119,10 +120,10 @@ impl Plan {
         if let Some(port) = choice.port {
             set("proxy.port", &port.to_string());
         }
-        for (name, role) in &choice.agents {
+        for (name, _) in &choice.agents {
             match settings.has(&format!("agents.{name}")) {
                 true => self.notes.push(format!("the agent {name} is configured already and stays as it is")),
-                false => set(&format!("agents.{name}.skills.top_k"), &role.top_k().to_string()),
+                false => set(&format!("agents.{name}.skills.top_k"), &bank::TOP_K.to_string()),
             }
         }
         if let Some(upstream) = &choice.upstream {
@@ -172,13 +173,10 @@ impl Plan {
     fn add_skills(&mut self, choice: &Choice, paths: &Paths) -> anyhow::Result<()> {
         // Only the folder is asked for, so that any key will do.
         let skills_dir = skills_dir(paths, &self.text(choice, paths, Some("any"))?);
-        let missing = roles::starters(&choice.agents)
-            .into_iter()
-            .map(|(shelf, (name, _))| roles::folder(&skills_dir, &shelf, name));
-        let missing: Vec<_> = missing.filter(|folder| folder.symlink_metadata().is_err()).collect();
-        if !missing.is_empty() {
-            let names = missing.iter().map(|f| f.strip_prefix(&skills_dir).unwrap_or(f).display().to_string());
-            self.steps.push(format!("add starter skills: {}", names.collect::<Vec<_>>().join(", ")));
+        let starters = bank::starters(&choice.with_skills());
+        let missing = starters.iter().filter(|starter| !starter.is_there(&skills_dir)).count();
+        if missing > 0 {
+            self.steps.push(format!("add {missing} skills for these agents below {}", skills_dir.display()));
         }
         Ok(())
     }

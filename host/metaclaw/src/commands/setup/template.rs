@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::choice::Choice;
 use super::known::{self, EMBEDDED};
+use crate::bank;
 
 /// The usual port.
 const PORT: u16 = 30_000;
@@ -80,7 +81,7 @@ fn agents(text: &mut String, choice: &Choice) {
             text,
             "  # {}.\n  {name}:\n    skills: {{ top_k: {} }}\n    # mode: rl          # keep its finished turns as samples\n",
             role.about(),
-            role.top_k()
+            bank::TOP_K
         );
     }
     let _ = writeln!(text, "  _default: {{}}");
