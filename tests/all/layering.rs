@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("skills", 1),
     ("policy", 1),
     ("upstream", 1),
+    ("registry", 1),
     ("local-model", 1),
     ("openclaw", 1),
     ("keys", 1),
@@ -33,7 +34,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("notify", &["skills"]),
     ("serde-saphyr", &["config", "skills", "policy-cases"]),
     // The binary talks to its own running host and fetches models; nothing else opens sockets.
-    ("reqwest", &["upstream", "metaclaw"]),
+    ("reqwest", &["upstream", "registry", "metaclaw"]),
+    ("http-auth", &["registry"]),
     ("rustls", &["upstream", "metaclaw"]),
     ("candle-core", &["local-model"]),
     ("tokenizers", &["local-model"]),

@@ -24,6 +24,7 @@ mod keys_command;
 mod languages;
 mod layering;
 mod modules;
+mod oci;
 mod openclaw_connect;
 mod openclaw_wire;
 mod operations;

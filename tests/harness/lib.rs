@@ -6,12 +6,14 @@ mod home;
 mod host;
 mod process;
 mod raw;
+mod registry;
 mod turn;
 mod upstream;
 
 pub use home::Home;
 pub use host::Host;
 pub use raw::{Act, RawUpstream};
+pub use registry::{Asked, RealRegistry, Registry};
 pub use turn::{Answer, Turn};
 pub use upstream::{Reply, Seen, Upstream};
 

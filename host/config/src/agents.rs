@@ -1,6 +1,7 @@
 //! Each agent's settings: what it says itself, what `_default` says, what the top level says.
 
 mod fallbacks;
+mod module;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,8 @@ use crate::load::{Config, Reader, UnknownRule};
 use crate::setting::unknown;
 use crate::upstreams::{DEFAULT, UpstreamConfig};
 
-pub use policy::{ModuleRef, PolicyConfig, PolicyHooks};
+pub use module::{ModuleRef, ModuleSource};
+pub use policy::{PolicyConfig, PolicyHooks};
 
 /// One agent's settings, complete.
 #[derive(Clone, Debug)]

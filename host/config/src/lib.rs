@@ -37,7 +37,7 @@ mod yaml;
 mod tests;
 
 pub use admin::AdminListen;
-pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
+pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};
@@ -47,6 +47,7 @@ pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use providers::{Auth, Preset, Window, model_window, presets};
 pub use schema::{KeyInfo, keys};
+pub use secret::referenced_secret;
 pub use server::ServerConfig;
 pub use settings::{NOT_ACTED_ON, Settings};
 pub use upstreams::{BaseUrl, UpstreamConfig, UpstreamKind};

@@ -62,6 +62,8 @@ pub struct Config {
     pub skills_dir: PathBuf,
     /// What happens to agents that are not listed.
     pub unknown: UnknownAgents,
+    /// The logins for registries, in a file of docker's form, absolute. It is read when a module is fetched.
+    pub registry_auth: Option<PathBuf>,
     /// The files that secrets were read from. What stands in them may change while the configuration does not.
     pub secret_files: BTreeSet<PathBuf>,
     pub(crate) agents: Agents,
@@ -214,6 +216,7 @@ fn build(
             cap: reader.value("agents_unknown_cap").unwrap_or(1),
         },
         upstreams,
+        registry_auth: reader.path("registry.auth_file"),
         secret_files: reader.secret_files,
         agents,
     };

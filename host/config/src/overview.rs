@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use domain::{AgentId, ByteSize, Digest, FileGrant, Mode, PolicyGrants, PolicyLimits, WarmInstances};
 use serde::Serialize;
 
-use crate::agents::{ModuleRef, Target};
+use crate::agents::{ModuleRef, ModuleSource, Target};
 use crate::load::Config;
 use crate::providers::{Auth, EMBEDDED};
 use crate::upstreams::{UpstreamConfig, UpstreamKind};
@@ -190,13 +190,18 @@ fn upstream_overview(upstream: &UpstreamConfig) -> UpstreamOverview {
 fn module_text(module: Option<&ModuleRef>) -> String {
     match module {
         None => "builtin:default".to_owned(),
-        Some(ModuleRef { path, sha256, signed_by }) => {
+        Some(ModuleRef { source, sha256, signed_by }) => {
             let digest = sha256.as_ref().map(Digest::short);
             let names: Vec<&str> = signed_by.iter().map(|root| root.name.as_str()).collect();
             let signed = (!names.is_empty()).then(|| format!("signed by {}", names.join(" or ")));
             let checks: Vec<String> = digest.into_iter().chain(signed).collect();
-            let checks = if checks.is_empty() { "no digest".to_owned() } else { checks.join(", ") };
-            format!("{} ({checks})", path.display())
+            // A reference that pins its manifest says so itself.
+            let pinned = matches!(source, ModuleSource::Registry(reference) if reference.digest().is_some());
+            match (checks.is_empty(), pinned) {
+                (true, true) => source.to_string(),
+                (true, false) => format!("{source} (no digest)"),
+                (false, _) => format!("{source} ({})", checks.join(", ")),
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use domain::Secret;
 use rustix::fs::{FileType, Mode, OFlags};
 
-use crate::paths::{Environment, Paths};
+use crate::paths::{Environment, Paths, process_environment};
 use crate::problem::{Complaint, complaint};
 
 /// More than any key needs.
@@ -87,6 +87,18 @@ impl fmt::Display for SecretRef {
             SecretRef::File(path) => write!(f, "file:{path}"),
             SecretRef::Literal(_) => f.write_str("•••"),
         }
+    }
+}
+
+/// The secret that a text on the command line refers to, by `env:NAME` or `file:PATH`. The secret itself is not taken there, where
+/// every user of the machine can read it. The error says what is wrong and what to do.
+pub fn referenced_secret(text: &str, paths: &Paths) -> Result<Secret, String> {
+    let words = |complaint: Complaint| format!("{}: {}", complaint.message, complaint.remedy);
+    match SecretRef::parse(text).map_err(words)? {
+        SecretRef::Literal(_) => {
+            Err("a secret does not belong on the command line: write env:NAME or file:PATH".to_owned())
+        }
+        reference => reference.resolve(paths, &process_environment).map_err(words),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here does I/O. A value of one of these types has already been checked: an [`AgentId`] cannot hold a path
 //! separator, a [`Secret`] cannot print itself, a [`ByteSize`] is never negative.
 
+mod artifact;
 mod digest;
 mod grants;
 mod hooks;
@@ -15,6 +16,7 @@ mod signature;
 mod size;
 mod turn;
 
+pub use artifact::{ArtifactRef, InvalidArtifactRef, is_loopback_host};
 pub use digest::{Digest, InvalidDigest};
 pub use grants::{FileGrant, PolicyGrants};
 pub use hooks::{Hook, PerHook};

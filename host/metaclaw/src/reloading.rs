@@ -5,23 +5,28 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agents::{AgentParts, Host};
 use arc_swap::ArcSwap;
 use config::{AgentConfig, Config, LoadOptions, Paths, Settings, Shown};
 use domain::AgentId;
 use policy::Engine;
+use registry::{Limits, Modules};
 use server::{Access, Bounds, Reload};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::modules::Sources;
 use crate::wiring::Backends;
 use crate::{modules, service_manager, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a module that a registry did not give is waited for before it is asked again, at first and at most.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(600);
 /// The keys that hold from a host's start to its end: its addresses, its log, and where its folders are. A running host takes over
 /// all others.
 const FIXED: &[&str] = &["proxy.host", "proxy.port", "admin.listen", "log.max_size", "log.keep", "skills.dir"];
@@ -41,11 +46,16 @@ pub(crate) struct Reloader {
     seen: Vec<Stamp>,
     /// Which files there are, beside the configuration.
     named: Vec<PathBuf>,
+    /// Of these, the ones that a registry has to give.
+    awaited: Vec<PathBuf>,
+    /// How long the next pause is, and since when it has been.
+    pause: (Duration, Instant),
 }
 
 /// What a reload works on.
 pub(crate) struct ReloadParts {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) registries: Arc<Modules>,
     pub(crate) host: Arc<Host>,
     pub(crate) access: Access,
     pub(crate) bounds: Arc<ArcSwap<Bounds>>,
@@ -61,11 +71,13 @@ impl Reloader {
         let mut reloader = Reloader {
             paths: paths.clone(),
             options,
+            named: watched(config, &parts.registries),
+            awaited: awaited(config, &parts.registries),
+            pause: (ASK_AGAIN, Instant::now()),
             parts,
             fixed: fixed(paths),
             taken: Vec::new(),
             seen: Vec::new(),
-            named: watched(config),
         };
         reloader.taken = reloader.look();
         reloader.seen.clone_from(&reloader.taken);
@@ -81,7 +93,7 @@ impl Reloader {
                 Some(answer) = asks.recv() => (true, Some(answer)),
                 () = tokio::time::sleep(LOOK) => (false, None),
             };
-            let engine = self.parts.engine.clone();
+            let (engine, registries) = (self.parts.engine.clone(), self.parts.registries.clone());
             let mut work = tokio::task::spawn_blocking(move || {
                 self.step(asked);
                 self
@@ -89,7 +101,8 @@ impl Reloader {
             let done = tokio::select! {
                 done = &mut work => done,
                 () = stop.cancelled() => {
-                    // A module may take minutes to compile, and nobody will need it.
+                    // A module may take minutes to come or to compile, and nobody will need it.
+                    registries.stop();
                     engine.stop_compiling();
                     work.await
                 }
@@ -111,13 +124,28 @@ impl Reloader {
         let now = self.look();
         let settled = now == self.seen;
         self.seen.clone_from(&now);
-        if asked || (settled && now != self.taken) {
+        let changed = settled && now != self.taken;
+        if asked || changed {
+            self.pause.0 = ASK_AGAIN;
+        }
+        if asked || changed || (settled && self.is_to_ask_again()) {
             service_manager::reloading();
             self.reload();
             service_manager::reloaded();
             self.taken = self.look();
             self.seen.clone_from(&self.taken);
+            self.pause.1 = Instant::now();
         }
+    }
+
+    /// Whether a registry has had time to come back that did not give a module: nothing here changes when it does.
+    fn is_to_ask_again(&mut self) -> bool {
+        let (pause, since) = self.pause;
+        let due = since.elapsed() >= pause && self.awaited.iter().any(|file| !file.exists());
+        if due {
+            self.pause.0 = (2 * pause).min(ASK_AGAIN_AT_MOST);
+        }
+        due
     }
 
     fn look(&self) -> Vec<Stamp> {
@@ -132,7 +160,9 @@ impl Reloader {
             Err(problems) => return self.refuse(vec![problems.to_string()]),
         };
         let config = loaded.config;
-        self.named = watched(&config);
+        self.named = watched(&config, &self.parts.registries);
+        self.awaited = awaited(&config, &self.parts.registries);
+        self.parts.registries.begin(modules::pinned(&config), Limits::PATIENT);
         let backends = match wiring::backends(&config, &self.parts.backends) {
             Ok(backends) => backends,
             Err(error) => return self.refuse(vec![format!("{error:#}")]),
@@ -141,7 +171,8 @@ impl Reloader {
         let holding: Vec<&Shown> = now.iter().filter(|shown| !self.fixed.contains(shown)).collect();
         let mut problems: Vec<String> =
             holding.iter().map(|s| format!("`{}` takes effect when the host is started anew", s.path)).collect();
-        let configured = wiring::configured(&config, &backends, |id, config| self.agent(id, config, &mut problems));
+        let configured =
+            wiring::configured(&config, &backends, |id, agent| self.agent(id, agent, &config, &mut problems));
         self.parts.host.replace(configured);
         self.parts.backends = backends;
         self.parts.bounds.store(Arc::new(wiring::bounds(&config.server)));
@@ -163,9 +194,10 @@ impl Reloader {
     }
 
     /// An agent as the new configuration has it; with the modules that serve now, if the new ones do not load.
-    fn agent(&self, id: &AgentId, config: &Arc<AgentConfig>, problems: &mut Vec<String>) -> AgentParts {
+    fn agent(&self, id: &AgentId, config: &Arc<AgentConfig>, whole: &Config, problems: &mut Vec<String>) -> AgentParts {
         let serving = self.parts.host.policy_of(id).and_then(Result::ok);
-        let policy = match (wiring::agent_policy(&self.parts.engine, config, serving.as_ref()), serving) {
+        let sources = Sources { registries: &self.parts.registries, auth_file: whole.registry_auth.as_deref() };
+        let policy = match (wiring::agent_policy(&self.parts.engine, config, serving.as_ref(), sources), serving) {
             (Ok(policy), _) => Ok(policy),
             (Err(error), Some(serving)) => match wiring::serving_on(&self.parts.engine, config, &serving) {
                 Ok(serving) => {
@@ -192,21 +224,28 @@ fn fixed(paths: &Paths) -> Vec<Shown> {
     settings.into_iter().filter(|shown| FIXED.contains(&shown.path.as_str())).collect()
 }
 
-/// The files that the configuration names, each once: modules, their signatures where these are asked for, and secrets.
-fn watched(config: &Config) -> Vec<PathBuf> {
-    let hooks = config.agents().map(|(_, agent)| &agent.policy.hooks);
-    let mut files: Vec<PathBuf> = hooks
-        .flat_map(|hooks| hooks.iter().filter_map(|(_, module)| module.as_ref()))
-        .flat_map(|module| {
-            let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(&module.path));
-            [Some(module.path.clone()), signature]
+/// The files that the configuration names, each once: modules, their signatures where these are asked for, secrets and logins. A
+/// module from a registry is looked for where it is kept, so that one which `metaclaw policy pull` brings is taken at once.
+fn watched(config: &Config, registries: &Modules) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = modules::named(config)
+        .filter_map(|module| Some((module.file()?, module)))
+        .flat_map(|(path, module)| {
+            let signature = (!module.signed_by.is_empty()).then(|| modules::signature_of(path));
+            [Some(path.to_owned()), signature]
         })
         .flatten()
+        .chain(awaited(config, registries))
         .chain(config.secret_files.iter().cloned())
+        .chain(config.registry_auth.clone())
         .collect();
     files.sort();
     files.dedup();
     files
+}
+
+/// Where modules that a registry has to give are once they are here.
+fn awaited(config: &Config, registries: &Modules) -> Vec<PathBuf> {
+    modules::pinned(config).into_iter().map(|digest| registries.cache().file(digest)).collect()
 }
 
 fn stamp(file: &Path) -> Stamp {

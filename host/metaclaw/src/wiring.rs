@@ -10,15 +10,18 @@ use anyhow::Context;
 use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, ServerConfig, UpstreamConfig, UpstreamKind};
 use domain::{AgentId, PerHook};
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules, Module};
+use registry::{Limits, Modules};
 use server::Bounds;
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
 
-use crate::modules;
+use crate::modules::{self, Sources};
 
 /// Everything that can be made without the runtime.
 pub(crate) struct Parts {
     pub(crate) engine: Arc<Engine>,
+    /// Modules from registries.
+    pub(crate) registries: Arc<Modules>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) backends: Backends,
     pub(crate) configured: Configured,
@@ -35,15 +38,18 @@ pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let engine = Arc::new(Engine::new(options)?);
     let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
     let backends = backends(config, &Backends::new())?;
+    let registries = Arc::new(Modules::of(&config.home));
+    registries.begin(modules::pinned(config), Limits::STARTING);
+    let sources = Sources { registries: &registries, auth_file: config.registry_auth.as_deref() };
     let mut problems = Vec::new();
     let configured = configured(config, &backends, |id, config| {
-        let policy = agent_policy(&engine, config, None).map_err(|error| {
+        let policy = agent_policy(&engine, config, None, sources).map_err(|error| {
             problems.push(format!("agent `{id}` is not served: {error:#}"));
             format!("{error:#}").into()
         });
         AgentParts { id: id.clone(), config: config.clone(), policy }
     });
-    Ok(Parts { engine, skills, backends, configured, problems })
+    Ok(Parts { engine, registries, skills, backends, configured, problems })
 }
 
 /// What the configuration makes of a host, given how it makes an agent.
@@ -79,6 +85,7 @@ pub(crate) fn agent_policy(
     engine: &Engine,
     config: &AgentConfig,
     serving: Option<&Arc<AgentPolicy>>,
+    sources: Sources<'_>,
 ) -> anyhow::Result<Arc<AgentPolicy>> {
     let settings = &config.policy;
     engine.check_builtin_config(&settings.builtin_json)?;
@@ -89,7 +96,7 @@ pub(crate) fn agent_policy(
         if let Some((_, module)) = loaded.iter().find(|(reference, _)| *reference == wanted) {
             return Ok(Some(module.clone()));
         }
-        let module = modules::load(engine, wanted, settings)?;
+        let module = modules::load(engine, wanted, settings, sources)?;
         loaded.push((wanted, module.clone()));
         anyhow::Ok(Some(module))
     })?;

@@ -1,19 +1,12 @@
-use std::path::PathBuf;
 use std::time::Duration;
 
-use domain::{
-    AgentId, BreakerLimits, Digest, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, PublicKey,
-    TrustRoot, WarmInstances,
-};
+use domain::{AgentId, BreakerLimits, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, WarmInstances};
 use serde_json::json;
 
 use super::SkillsConfig;
+use super::module::{ModuleRef, Named, check_lone_proof, named_module};
 use crate::load::Reader;
-use crate::setting::unknown;
-use crate::yaml::quote;
 
-/// The policy that is part of this program.
-const BUILTIN: &str = "builtin:default";
 /// What a call may wait for, beyond its CPU time, when only the CPU time is configured.
 const WAITING: Duration = Duration::from_millis(50);
 
@@ -41,17 +34,6 @@ pub struct PolicyConfig {
 
 /// Which module has which hook; none: the built-in. The hooks that a module does not export are the built-in's too.
 pub type PolicyHooks = PerHook<Option<ModuleRef>>;
-
-/// A module to load.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModuleRef {
-    /// The file, absolute. Nobody has looked yet whether it exists.
-    pub path: PathBuf,
-    /// What its bytes must hash to. Outside dev mode there is this or a signature, or both.
-    pub sha256: Option<Digest>,
-    /// Who may have signed it: one of these must have. Empty: it needs no signature.
-    pub signed_by: Vec<TrustRoot>,
-}
 
 pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>) -> PolicyConfig {
     let hooks = hooks(id, reader);
@@ -132,113 +114,6 @@ fn hooks(id: &AgentId, reader: &mut Reader<'_>) -> PolicyHooks {
         }
     }
     hooks
-}
-
-/// The module that a section names.
-#[derive(Clone)]
-enum Named {
-    Nothing,
-    Builtin,
-    Module(ModuleRef),
-}
-
-impl Named {
-    fn module(self) -> Option<ModuleRef> {
-        match self {
-            Named::Module(module) => Some(module),
-            Named::Nothing | Named::Builtin => None,
-        }
-    }
-}
-
-fn named_module(prefix: &str, inherited: bool, reader: &mut Reader<'_>) -> Named {
-    let (module_key, digest_key) = (format!("{prefix}.module"), format!("{prefix}.sha256"));
-    let Some(text) = reader.text(&module_key) else {
-        if !inherited && !reader.settings.mentions(&module_key) {
-            check_lone_proof(prefix, reader);
-        }
-        return Named::Nothing;
-    };
-    if text == BUILTIN {
-        return Named::Builtin;
-    }
-    if let (Some((scheme, _)), false) = (text.split_once(':'), inherited) {
-        let message = format!("{} cannot be loaded: no module comes from `{scheme}:`", quote(&text));
-        reader.report.error(&module_key, reader.place(&module_key), message, format!("write a path, or {BUILTIN}"));
-        return Named::Nothing;
-    }
-    let path = if inherited { reader.paths.expand(&text).ok() } else { reader.expand(&module_key, &text) };
-    let signed_by = signed_by(prefix, inherited, reader);
-    if !inherited && !reader.settings.mentions(&digest_key) && signed_by.as_ref().is_some_and(Vec::is_empty) {
-        report_missing_digest(prefix, reader);
-    }
-    let (sha256, signed_by) = (reader.value(&digest_key), signed_by.unwrap_or_default());
-    path.map_or(Named::Nothing, |path| Named::Module(ModuleRef { path, sha256, signed_by }))
-}
-
-/// Who may have signed the module of this section; none when that cannot be said, which has been reported.
-fn signed_by(prefix: &str, inherited: bool, reader: &mut Reader<'_>) -> Option<Vec<TrustRoot>> {
-    let key = format!("{prefix}.signed_by");
-    if !reader.settings.mentions(&key) {
-        return Some(Vec::new());
-    }
-    let names: Vec<String> = reader.value(&key)?;
-    let mut problem = None;
-    if names.is_empty() {
-        let remedy = "name somebody whose key is in `trust`, or remove it".to_owned();
-        problem = Some(("nobody may have signed the module".to_owned(), remedy));
-    }
-    let mut roots = Vec::new();
-    for name in names {
-        match reader.value::<PublicKey>(&format!("trust.{name}")) {
-            Some(root) => roots.push(TrustRoot { name, key: root }),
-            // A key that is there, and wrong, is reported where it stands.
-            None if reader.settings.mentions(&format!("trust.{name}")) => return None,
-            None => problem = Some(unknown_root(&name, reader)),
-        }
-    }
-    let Some((message, remedy)) = problem else { return Some(roots) };
-    if !inherited {
-        reader.report.error(&key, reader.place(&key), message, remedy);
-    }
-    None
-}
-
-fn unknown_root(name: &str, reader: &Reader<'_>) -> (String, String) {
-    let known: Vec<&str> = reader.settings.trusted.keys().map(String::as_str).collect();
-    match known.is_empty() {
-        true => (
-            format!("{} is not in `trust`, for there is none", quote(name)),
-            "write `trust:` at the top level, and below it each name with its public key".to_owned(),
-        ),
-        false => unknown(name, "in `trust`", &known),
-    }
-}
-
-fn report_missing_digest(prefix: &str, reader: &mut Reader<'_>) {
-    let place = reader.place(&format!("{prefix}.module"));
-    let digest_key = format!("{prefix}.sha256");
-    let message = "the module's digest is missing, so any file in its place would be run";
-    let remedy =
-        format!("set {digest_key} to what `sha256sum` prints for the file, in quotes, or signed_by to who signs it");
-    if reader.options.dev {
-        reader.report.warning(digest_key, place, message, remedy);
-    } else {
-        reader.report.error(digest_key, place, message, format!("{remedy}; or use --dev while you write it"));
-    }
-}
-
-/// A digest or a signer without a module beside it would leave open what it is about.
-fn check_lone_proof(prefix: &str, reader: &mut Reader<'_>) {
-    for (name, message) in [
-        ("sha256", "this digest has no module beside it"),
-        ("signed_by", "this says who signs a module, but there is no module beside it"),
-    ] {
-        let key = format!("{prefix}.{name}");
-        if let Some(place) = reader.place(&key) {
-            reader.report.error(key, Some(place), message, "name the module in the same section, or remove this key");
-        }
-    }
 }
 
 fn limits(id: &AgentId, reader: &mut Reader<'_>) -> PolicyLimits {

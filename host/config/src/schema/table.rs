@@ -207,6 +207,8 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("trust.*", PublicKey, "", "whose signatures count: a name, and the public key as minisign prints it"),
 
+    key("registry.auth_file", Path, "", "the logins for registries that modules come from: docker's config.json or a file like it, 0600; read only to fetch"),
+
     key("agents.*.mode", MODE, "", "as mode"),
     key("agents.*.client_key", Secret, "", "the agent's own key: who shows it speaks as this agent and no other"),
     key("agents.*.upstream", Text, "", "the upstream that answers"),
@@ -224,7 +226,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.rl.batch_size", BATCH, "", "as rl.batch_size"),
     key("agents.*.rl.resume_from_ckpt", Text, "", "as rl.resume_from_ckpt"),
     later("agents.*.rl.lora_rank", Integer(1, 1_024), "", &[], RL, "as rl.lora_rank"),
-    key("agents.*.policy.module", Text, "", "the agent's policy: a WebAssembly component, or builtin:default"),
+    key("agents.*.policy.module", Text, "", "the agent's policy: a component's path, oci://REGISTRY/REPOSITORY@sha256:DIGEST, or builtin:default"),
     key("agents.*.policy.sha256", Digest, "", "the module's digest; outside dev mode this or signed_by is required"),
     key("agents.*.policy.signed_by", List, "", "names from `trust`, one of whom must have signed the module: MODULE.minisig"),
     key("agents.*.policy.config", Object, "", "the module's own settings"),

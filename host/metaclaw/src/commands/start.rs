@@ -146,7 +146,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let Doors { front, admin, ring } = doors;
-    let Parts { engine, skills, backends, configured, .. } = parts;
+    let Parts { engine, registries, skills, backends, configured, .. } = parts;
     runtime.block_on(async {
         let signals = Signals::catch()?;
         let hangup = signal(SignalKind::hangup()).context("signals cannot be caught")?;
@@ -163,6 +163,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
         let bounds = Arc::new(ArcSwap::from_pointee(wiring::bounds(&config.server)));
         let parts = ReloadParts {
             engine: engine.clone(),
+            registries,
             host: host.clone(),
             access: access.clone(),
             bounds: bounds.clone(),

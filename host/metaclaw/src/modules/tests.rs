@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 
-use config::ModuleRef;
+use config::{ModuleRef, ModuleSource};
 use domain::{Digest, TrustRoot};
 use policy::{Engine, EngineOptions};
+use registry::Modules;
 use tempfile::TempDir;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| Engine::new(EngineOptions::default()).unwrap());
@@ -28,12 +29,21 @@ fn folder() -> (TempDir, ModuleRef) {
     let path = folder.path().join("policy.wasm");
     fs::write(&path, POLICY).unwrap();
     fs::write(folder.path().join("policy.wasm.minisig"), SIGNATURE).unwrap();
-    let module = ModuleRef { path, sha256: None, signed_by: vec![root("team-a", TEAM_A)] };
+    let module = ModuleRef { source: ModuleSource::File(path), sha256: None, signed_by: vec![root("team-a", TEAM_A)] };
     (folder, module)
 }
 
+fn load_approved(module: &ModuleRef, settings: &str) -> anyhow::Result<Arc<policy::Module>> {
+    let none = Modules::of(Path::new("/nonexistent"));
+    super::load_approved(&ENGINE, module, settings, super::Sources { registries: &none, auth_file: None })
+}
+
+fn file(module: &ModuleRef) -> &Path {
+    module.file().unwrap()
+}
+
 fn refusal(module: &ModuleRef) -> String {
-    match super::load_approved(&ENGINE, module, "{}") {
+    match load_approved(module, "{}") {
         Ok(module) => panic!("loaded: {module:?}"),
         Err(error) => format!("{error:#}"),
     }
@@ -42,11 +52,11 @@ fn refusal(module: &ModuleRef) -> String {
 #[test]
 fn one_of_those_who_may_must_have_signed_it() {
     let (_folder, module) = folder();
-    assert_eq!(super::load_approved(&ENGINE, &module, "{}").unwrap().digest(), Digest::of(POLICY));
+    assert_eq!(load_approved(&module, "{}").unwrap().digest(), Digest::of(POLICY));
     let either = ModuleRef { signed_by: vec![root("team-b", TEAM_B), root("team-a", TEAM_A)], ..module.clone() };
-    assert!(super::load_approved(&ENGINE, &either, "{}").is_ok());
+    assert!(load_approved(&either, "{}").is_ok());
     let pinned = ModuleRef { sha256: Some(Digest::of(POLICY)), ..module.clone() };
-    assert!(super::load_approved(&ENGINE, &pinned, "{}").is_ok());
+    assert!(load_approved(&pinned, "{}").is_ok());
 
     let wrongly_pinned = ModuleRef { sha256: Some(Digest::of(b"")), ..module.clone() };
     assert!(refusal(&wrongly_pinned).contains("the configuration pins e3b0c44298fc"), "both are asked for");
@@ -88,7 +98,7 @@ fn without_a_good_signature_it_is_not_loaded() {
         spoil(&folder.path().join("policy.wasm.minisig"));
         if *what == "a long one" {
             // Nothing after the first four lines is read, and no more than a few KiB.
-            assert!(super::load_approved(&ENGINE, &module, "{}").is_ok());
+            assert!(load_approved(&module, "{}").is_ok());
             continue;
         }
         let got = refusal(&module);
@@ -109,7 +119,7 @@ fn a_module_with_one_flipped_bit_is_refused_by_digest_and_by_signature() {
         let bit = step * 7919 % (8 * POLICY.len());
         let mut altered = POLICY.to_vec();
         altered[bit / 8] ^= 1 << (bit % 8);
-        fs::write(&signed.path, altered).unwrap();
+        fs::write(file(&signed), altered).unwrap();
         assert!(refusal(&signed).contains("one of the two was altered"), "bit {bit}");
         assert!(refusal(&pinned).contains("update the pin or the file"), "bit {bit}");
     }
@@ -131,9 +141,9 @@ fn a_file_that_is_swapped_while_it_is_loaded_is_the_right_one_or_refused() {
             while !done.load(Relaxed) {
                 for bytes in [&other[..], POLICY] {
                     // In place, byte by byte, and by a rename.
-                    fs::write(&signed.path, bytes).unwrap();
+                    fs::write(file(&signed), bytes).unwrap();
                     fs::write(&beside, bytes).unwrap();
-                    fs::rename(&beside, &signed.path).unwrap();
+                    fs::rename(&beside, file(&signed)).unwrap();
                 }
             }
         });
@@ -141,7 +151,7 @@ fn a_file_that_is_swapped_while_it_is_loaded_is_the_right_one_or_refused() {
         let mut refused = 0;
         for _ in 0..2_000 {
             for module in [&pinned, &signed] {
-                match super::load_approved(&ENGINE, module, "{}") {
+                match load_approved(module, "{}") {
                     Ok(module) => {
                         assert_eq!(module.digest(), good);
                         loaded += 1;
@@ -154,20 +164,20 @@ fn a_file_that_is_swapped_while_it_is_loaded_is_the_right_one_or_refused() {
         assert!(loaded > 0 && refused > 0, "{loaded} loaded, {refused} refused");
     });
     let unchecked = ModuleRef { signed_by: Vec::new(), ..signed };
-    fs::write(&unchecked.path, &other).unwrap();
-    assert_eq!(
-        super::load_approved(&ENGINE, &unchecked, "{}").unwrap().digest(),
-        Digest::of(&other),
-        "it would have run"
-    );
+    fs::write(file(&unchecked), &other).unwrap();
+    assert_eq!(load_approved(&unchecked, "{}").unwrap().digest(), Digest::of(&other), "it would have run");
 }
 
 #[test]
 fn what_is_no_regular_file_of_a_modules_size_is_not_loaded() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| ModuleRef { path: folder.path().join(name), sha256: None, signed_by: Vec::new() };
-    pipe(&at("pipe").path);
-    fs::File::create(at("huge").path).unwrap().set_len(1 << 40).unwrap();
+    let at = |name: &str| ModuleRef {
+        source: ModuleSource::File(folder.path().join(name)),
+        sha256: None,
+        signed_by: Vec::new(),
+    };
+    pipe(file(&at("pipe")));
+    fs::File::create(file(&at("huge"))).unwrap().set_len(1 << 40).unwrap();
     for (name, expected) in [
         ("missing", "No such file"),
         ("pipe", "not a regular file"),

@@ -6,10 +6,12 @@ use ::config::AgentConfig;
 use ::skills::{SkillTree, TreeOptions};
 use domain::AgentId;
 use policy::{Engine, EngineOptions};
+use registry::{Modules, RegistryError};
 
 use super::Patient;
 use super::finding::Finding;
-use crate::{modules, wiring};
+use crate::modules::{self, Sources};
+use crate::wiring;
 
 const SKILLS: &str = "skills";
 const POLICY: &str = "policy";
@@ -73,7 +75,17 @@ pub(super) fn policies(patient: &Patient<'_>) -> Vec<Finding> {
         Ok(engine) => Arc::new(engine),
         Err(error) => return cannot(&format!("{error:#}")),
     };
-    let tried = |id: &AgentId| match wiring::agent_policy(&engine, &config.agent(id), None) {
+    // Nothing is fetched: whether a registry can be reached is for the host to find out.
+    let registries = Modules::of(&config.home);
+    let sources = Sources { registries: &registries, auth_file: None };
+    let is_elsewhere =
+        |error: &anyhow::Error| matches!(error.downcast_ref::<RegistryError>(), Some(RegistryError::NotCached));
+    let tried = |id: &AgentId| match wiring::agent_policy(&engine, &config.agent(id), None, sources) {
+        Err(error) if is_elsewhere(&error) => Finding::warning(
+            POLICY,
+            format!("agent `{id}`: {error:#}"),
+            "start the host, or fetch it with `metaclaw policy pull`",
+        ),
         Ok(_) => Finding::fine(POLICY, format!("the module of `{id}` loads")),
         Err(error) => Finding::failure(
             POLICY,

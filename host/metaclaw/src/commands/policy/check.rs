@@ -150,7 +150,7 @@ fn examine(subject: &Subject, setting: &Setting, paths: &Paths) -> anyhow::Resul
 
 fn same_file(wanted: &ModuleRef, subject: &Subject) -> bool {
     let real = |path: &std::path::Path| path.canonicalize().ok();
-    real(&wanted.path).is_some_and(|path| real(&subject.path) == Some(path))
+    wanted.file().and_then(real).is_some_and(|path| real(&subject.path) == Some(path))
 }
 
 /// Whether these are the bytes that the configuration wants: who has signed them, if it wants that.

@@ -7,8 +7,11 @@ mod check;
 mod inspect;
 mod keys;
 mod languages;
+mod login;
 mod new;
 mod pin;
+mod pull;
+mod push;
 mod replay;
 mod subject;
 mod test;
@@ -53,6 +56,10 @@ enum PolicyCommand {
     Inspect(inspect::InspectArgs),
     /// Write a module and its digest into an agent's `policy`
     Pin(pin::PinArgs),
+    /// Put a module into an OCI registry, and print the reference that names exactly it
+    Push(push::PushArgs),
+    /// Fetch a module from an OCI registry into the home's cache
+    Pull(pull::PullArgs),
     /// Make a pair of keys to sign modules with
     Keygen(keys::KeygenArgs),
     /// Sign a module
@@ -70,6 +77,8 @@ pub(crate) fn run(args: PolicyArgs, paths: &Paths, json: bool) -> anyhow::Result
         PolicyCommand::Replay(args) => replay::run(&args, paths, json),
         PolicyCommand::Inspect(args) => inspect::run(&args, json),
         PolicyCommand::Pin(args) => pin::run(&args, paths, json),
+        PolicyCommand::Push(args) => push::run(&args, paths, json),
+        PolicyCommand::Pull(args) => pull::run(&args, paths, json),
         PolicyCommand::Keygen(args) => keys::keygen(&args, json),
         PolicyCommand::Sign(args) => keys::sign(&args, json),
     }

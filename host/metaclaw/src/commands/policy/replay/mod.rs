@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ::config::{AgentConfig, Config, Paths};
+use ::config::{AgentConfig, Config, ModuleRef, Paths};
 use agents::{CatalogView, agent_files};
 use anyhow::{Context, bail};
 use clap::Args;
@@ -17,6 +17,7 @@ use domain::{AgentId, BreakerLimits, Hook, PerHook, PolicyGrants, PolicyLimits, 
 use policy::{
     AgentPolicy, AgentPolicyParts, FileSource, HookModules, Module, Rendering, RouteDecision, Selection, Target,
 };
+use registry::Modules;
 use skills::{Library, SkillTree, TreeOptions};
 use store::{Archive, StoredSample};
 
@@ -25,7 +26,8 @@ use self::recorded::{ReadOnly, Recorded};
 use self::report::{Differing, Report};
 use super::cases::{Kept, generous_limits};
 use super::subject::{Subject, Workshop, agent, configured};
-use crate::{modules, output};
+use crate::modules::{self, Sources};
+use crate::output;
 
 /// `metaclaw policy replay`
 #[derive(Debug, Args)]
@@ -75,6 +77,8 @@ struct Scene {
     library: Arc<Library>,
     targets: Arc<[Target]>,
     files: Arc<dyn FileSource>,
+    /// The ones that the host has fetched.
+    registries: Modules,
 }
 
 /// A policy that is asked anew, and the values that it keeps meanwhile.
@@ -164,7 +168,14 @@ impl Scene {
             targets: agent.targets.iter().map(target).collect(),
             files: Arc::new(ReadOnly(agent_files(&config.skills_dir, &agent.rl.lora_output, id))),
             config: agent,
+            registries: Modules::of(&config.home),
         })
+    }
+
+    /// One of the agent's own modules.
+    fn load(&self, workshop: &Workshop, module: &ModuleRef) -> anyhow::Result<Arc<Module>> {
+        let sources = Sources { registries: &self.registries, auth_file: None };
+        modules::load(&workshop.engine, module, &self.config.policy, sources)
     }
 }
 
@@ -193,7 +204,7 @@ impl Player {
         let several = named.any(|other| Some(other) != first);
         let by_hook = PerHook::try_make(|hook| match &policy.hooks[hook] {
             _ if module.hooks()[hook] => Ok(Some(module.clone())),
-            Some(other) if several => modules::load(&workshop.engine, other, policy).map(Some),
+            Some(other) if several => scene.load(workshop, other).map(Some),
             _ => Ok(None),
         })?;
         // What it asks for, it is given: nothing of it reaches the disk.
@@ -206,7 +217,7 @@ impl Player {
     fn of_present(workshop: &Workshop, scene: &Scene) -> anyhow::Result<Self> {
         let policy = &scene.config.policy;
         let by_hook = PerHook::try_make(|hook| match &policy.hooks[hook] {
-            Some(module) => modules::load(&workshop.engine, module, policy).map(Some),
+            Some(module) => scene.load(workshop, module).map(Some),
             None => Ok(None),
         })?;
         Ok(Player::new(workshop, scene, HookModules { by_hook, config: policy.config_json.as_str().into() }))
