@@ -114,10 +114,10 @@ async fn skills_never_push_the_users_words_out() {
     let home = Home::with(&upstream, "max_context_tokens: 1000\nagents:\n  wide: { max_context_tokens: 0 }\n");
     home.skill("_shared", "tides", "Use when somebody asks for tides", &"High water comes twice a day. ".repeat(100));
     let host = home.start().await;
-    let question = format!("When are the tides? {}", "I mean in the harbour. ".repeat(60));
+    let question = format!("When are the tides? {}", "Is it not so? ".repeat(100));
     for (agent, skills) in [("narrow", "0"), ("wide", "1")] {
         let answer = host.say(&question).agent(agent).with("max_tokens", 100.into()).send().await;
-        assert_eq!((answer.status, answer.header("x-metaclaw-skills")), (200, skills.into()), "{agent}");
+        assert_eq!((answer.status, answer.header("x-metaclaw-skills")), (200, skills), "{agent}");
         assert_eq!(upstream.last().user(), question, "{agent}");
     }
 }
