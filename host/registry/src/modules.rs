@@ -145,9 +145,9 @@ mod tests {
             assert!(words(&modules, &silent[0], "p").contains("too slow"));
             let once = began.elapsed();
             assert!(words(&modules, &silent[0], "q").contains("has failed already"));
-            assert!(began.elapsed() < once + Duration::from_millis(100), "it is not waited for again");
+            assert!(began.elapsed() < once + HASTY.idle, "it is not waited for again");
             let last: Vec<String> = silent[1..].iter().map(|registry| words(&modules, registry, "p")).collect();
-            assert!(began.elapsed() < HASTY.total + Duration::from_millis(300), "it took {:?}", began.elapsed());
+            assert!(began.elapsed() < HASTY.total + Duration::from_secs(2), "it took {:?}", began.elapsed());
             assert!(last[2].contains("no time left"), "{last:?}");
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use axum::http::Response;
 use domain::Digest;
-use tests::{Home, Registry, Upstream};
+use tests::{Home, Host, Registry, Upstream};
 use tokio::net::TcpListener;
 
 use super::{own, policy, push, said};
@@ -42,25 +42,24 @@ async fn silent_registries_hold_up_a_start_for_ten_seconds_at_most() {
     let upstream = Upstream::echo().await;
     let registries = [silent().await, silent().await, silent().await, silent().await];
     let home = Home::with(&upstream, &own(&reference(&registries[0], "p")));
-    let began = Instant::now();
     let host = home.start().await;
-    let one = began.elapsed();
-    assert!(one < Duration::from_secs(6), "one registry took {one:?}");
     assert_eq!(said(&host, "own").await, "503 policy_unavailable");
     assert_eq!(said(&host, "other").await, "200 builtin");
-    assert!(host.log().contains("too slow"), "{}", host.log());
+    logged(&host, "too slow").await;
     drop(host);
 
     let agents: Vec<String> =
         (0..12).map(|n| format!("a{n}: {{ policy: {} }}", reference(&registries[n % 4], &format!("p{n}")))).collect();
     home.config(&format!("{}agents: {{ {} }}\n", upstream.llm(), agents.join(", ")));
-    let began = Instant::now();
     let host = home.start().await;
-    let all = began.elapsed();
-    assert!(all < Duration::from_secs(12), "twelve modules of four registries took {all:?}");
     assert_eq!(said(&host, "a11").await, "503 policy_unavailable");
     assert_eq!(said(&host, "other").await, "200 builtin");
-    assert!(host.log().contains("no time left"), "{}", host.log());
+    // What is asked first uses the time up, and the rest is not asked at all.
+    logged(&host, "no time left").await;
+}
+
+async fn logged(host: &Host, words: &str) {
+    tests::within(Duration::from_secs(10), words, async || host.log().contains(words).then_some(())).await;
 }
 
 /// Nobody has to do anything when a registry comes back: the host asks again after ten seconds.
