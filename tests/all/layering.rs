@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("openclaw", 1),
     ("keys", 1),
     ("agents", 2),
+    ("learning", 2),
     ("server", 3),
     ("metaclaw", 4),
 ];

@@ -22,6 +22,7 @@ mod keys;
 mod keys_command;
 mod languages;
 mod layering;
+mod learning;
 mod modules;
 mod openclaw_connect;
 mod openclaw_wire;

@@ -15,6 +15,8 @@ pub(crate) struct Episode {
     pub(crate) then: Option<String>,
     /// The skills that were in the prompt.
     pub(crate) skills: Vec<String>,
+    /// Who answered.
+    pub(crate) model: String,
     reward: Option<f32>,
     failed: bool,
     /// How many messages the conversation had when it began.
@@ -113,6 +115,7 @@ pub(crate) fn add(episodes: &mut Vec<Episode>, record: &TurnRecord, reward: Opti
     // Until the next turn shows what came of it.
     let pending = calls(message);
     episode.steps.extend(pending.into_iter().map(|(_, step)| step));
+    episode.model.clone_from(&record.model);
     episode.failed = matches!(record.outcome, TurnOutcome::Failed);
     episode.reward = reward.or(episode.reward);
     for skill in &record.skills {

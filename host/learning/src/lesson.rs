@@ -16,9 +16,9 @@ use crate::{Evolver, Learning, Settings, answer};
 const ATTEMPTS: u32 = 6;
 /// The longest pause between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// How many turns of a session are looked at, the last ones, and how many bytes their requests may have together.
+/// How many turns of a session are looked at, the last ones, and how many bytes the request of one may have.
 const MAX_TURNS: usize = 64;
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 16 << 20;
 /// How long the model may take, whatever its upstream is allowed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -155,13 +155,12 @@ fn read(told: &crate::Told) -> Result<Vec<answer::Proposal>, String> {
 /// What a lesson is about. Bodies are read one at a time, for each holds the whole conversation.
 async fn episodes_of(learning: &Learning, lesson: &Lesson) -> Result<Vec<Episode>, Failure> {
     let turns = learning.store.turns_of_lesson(lesson, MAX_TURNS).await?;
-    let (mut episodes, mut bytes) = (Vec::new(), 0);
+    let mut episodes = Vec::new();
     for id in turns {
         let Some(turn) = learning.store.turn(id).await? else { continue };
         let reward = learning.store.sample_of(id).await?.and_then(|sample| sample.sample.reward);
-        bytes += turn.record.request.len();
-        if bytes > MAX_BYTES {
-            break;
+        if turn.record.request.len() > MAX_BYTES {
+            continue;
         }
         let added = tokio::task::spawn_blocking(move || {
             episodes::add(&mut episodes, &turn.record, reward);

@@ -77,6 +77,8 @@ pub struct Question {
     pub messages: Value,
     /// The JSON schema of the answer, for providers that can hold a model to it.
     pub schema: Value,
+    /// The model that the turns were answered by, to be asked where nothing else is said.
+    pub model: String,
 }
 
 /// What a model has answered.

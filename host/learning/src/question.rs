@@ -50,12 +50,13 @@ Answer with one JSON object and nothing else:
 
 /// The question about these episodes.
 pub(crate) fn question(episodes: &[Episode], library: &Library, versions: &[SkillVersion]) -> Question {
+    let model = episodes.last().map(|episode| episode.model.clone()).unwrap_or_default();
     let transcript = fenced("transcript", &transcript(episodes));
     let skills = fenced("skills", &known(episodes, library, versions));
     let user =
         format!("How it went:\n\n{transcript}\n\nThe skills that the agent has:\n\n{skills}\n\nWhat do you propose?");
     let messages = json!([{"role": "system", "content": RULES}, {"role": "user", "content": user}]);
-    Question { messages, schema: schema() }
+    Question { messages, schema: schema(), model }
 }
 
 /// The same question after an answer that could not be read.
@@ -69,7 +70,7 @@ pub(crate) fn once_more(question: &Question, answer: &str, error: &str) -> Quest
         list.push(json!({"role": "assistant", "content": clip(answer, 2 * BODY)}));
         list.push(json!({"role": "user", "content": words}));
     }
-    Question { messages, schema: question.schema.clone() }
+    Question { messages, schema: question.schema.clone(), model: question.model.clone() }
 }
 
 fn schema() -> Value {

@@ -66,6 +66,7 @@ static DOUBTFUL: LazyLock<Table> = LazyLock::new(|| {
     const PASS: &str = "it speaks of passing something on";
     const RUN: &str = "it speaks of commands that could do harm";
     table(&[
+        (r"(?i)\b(system|developer)\s*:", ORDER),
         (
             r"(?i)\b(ignore|disregard|forget|override|bypass)\b.{0,40}\b(instruction|rule|prompt|polic|above|previous|prior|safety|guard)",
             ORDER,
@@ -238,6 +239,6 @@ mod tests {
 
     #[test]
     fn every_pattern_compiles() {
-        assert_eq!((SECRETS.len(), PERSONAL.len(), FORBIDDEN.len(), DOUBTFUL.len()), (9, 7, 11, 9));
+        assert_eq!((SECRETS.len(), PERSONAL.len(), FORBIDDEN.len(), DOUBTFUL.len()), (9, 7, 11, 10));
     }
 }

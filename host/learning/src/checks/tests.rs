@@ -121,8 +121,7 @@ fn bounds_hold_at_n_and_not_at_n_plus_one() {
 
 #[test]
 fn names_stay_within_the_agents_own_folder() {
-    for name in ["../x", "_shared/x", "_shared", "a/b", "/etc", "", "..", "a\0b", "é", "x".repeat(65).as_str()]
-    {
+    for name in ["../x", "_shared/x", "_shared", "a/b", "/etc", "", "..", "a\0b", "é", "x".repeat(65).as_str()] {
         assert_eq!(fate(settings(), vec![], &[], proposal("add", name, CITE)).1, Fate::Refuse, "{name:?}");
     }
 }
