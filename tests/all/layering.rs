@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("openclaw", 1),
     ("keys", 1),
     ("agents", 2),
+    ("learning", 2),
     ("server", 3),
     ("metaclaw", 4),
 ];

@@ -23,6 +23,7 @@ mod keys;
 mod keys_command;
 mod languages;
 mod layering;
+mod learning;
 mod modules;
 mod oci;
 mod openclaw_connect;

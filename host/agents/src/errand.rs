@@ -69,6 +69,10 @@ impl Upstreams {
         Upstreams { all, metrics }
     }
 
+    pub(crate) fn backend(&self, target: &Target) -> Option<&Arc<Backend>> {
+        self.all.get(&*target.upstream).map(|upstream| &upstream.backend)
+    }
+
     pub(crate) fn backends(&self) -> impl Iterator<Item = &Arc<Backend>> {
         self.all.values().map(|upstream| &upstream.backend)
     }

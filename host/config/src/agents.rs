@@ -11,6 +11,7 @@ use std::sync::Arc;
 use domain::{AgentId, Mode};
 use serde::Serialize;
 
+use crate::learning::{self, LearningConfig};
 use crate::load::{Config, Reader, UnknownRule};
 use crate::setting::unknown;
 use crate::upstreams::{DEFAULT, UpstreamConfig};
@@ -36,6 +37,8 @@ pub struct AgentConfig {
     pub policy: PolicyConfig,
     /// How it trains, in the modes `rl` and `auto`.
     pub rl: RlConfig,
+    /// How it learns skills from its sessions.
+    pub learning: LearningConfig,
 }
 
 /// A place where a turn may be answered.
@@ -140,8 +143,9 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
     };
     let policy = policy::build(id, skills, reader);
     let fallbacks = fallbacks::build(id, reader, upstreams);
+    let learning = learning::build(id, targets.first(), reader, upstreams);
     let max_context_tokens = reader.for_agent(id, "max_context_tokens");
-    AgentConfig { mode: mode(id, reader), targets, fallbacks, max_context_tokens, skills, policy, rl }
+    AgentConfig { mode: mode(id, reader), targets, fallbacks, max_context_tokens, skills, policy, rl, learning }
 }
 
 /// Where agents have their adapters that name no folder of their own.
@@ -232,7 +236,7 @@ fn usual_upstream(
     if upstreams.contains_key(DEFAULT) {
         return Some(DEFAULT.to_owned());
     }
-    let names: Vec<&str> = upstreams.keys().map(String::as_str).collect();
+    let names: Vec<&str> = choosable(upstreams).collect();
     if let [only] = names.as_slice() {
         return Some((*only).to_owned());
     }
@@ -245,14 +249,19 @@ fn usual_upstream(
     None
 }
 
+/// The upstreams that answer turns; who writes skills does not.
+fn choosable(upstreams: &BTreeMap<String, UpstreamConfig>) -> impl Iterator<Item = &str> {
+    upstreams.keys().map(String::as_str).filter(|name| *name != learning::EVOLVER)
+}
+
 fn check_upstreams(
     path: &str,
     names: &[String],
     reader: &mut Reader<'_>,
     upstreams: &BTreeMap<String, UpstreamConfig>,
 ) {
-    let known: Vec<&str> = upstreams.keys().map(String::as_str).collect();
-    for name in names.iter().filter(|name| !upstreams.contains_key(*name)) {
+    let known: Vec<&str> = choosable(upstreams).collect();
+    for name in names.iter().filter(|name| !known.contains(&name.as_str())) {
         let (message, remedy) = unknown(name, "an upstream", &known);
         reader.report.error(path, reader.place(path), message, remedy);
     }

@@ -16,7 +16,7 @@ use crate::server::{self, ServerConfig};
 use crate::setting::{FromSetting, Setting};
 use crate::settings::{Settings, default_setting};
 use crate::upstreams::{self, UpstreamConfig};
-use crate::{Place, schema, secret};
+use crate::{Place, learning, schema, secret};
 
 /// Far more than any configuration, far less than would hurt.
 const MAX_FILE: u64 = 1 << 20;
@@ -195,7 +195,9 @@ fn build(
 
     let server = server::build(&mut reader);
     let admin = admin::build(&mut reader);
-    let upstreams = upstreams::build(&mut reader);
+    let mut upstreams = upstreams::build(&mut reader);
+    let evolver = learning::evolver(&mut reader, &upstreams);
+    upstreams.extend(evolver.map(|evolver| (evolver.name.clone(), evolver)));
     let agents = agents::build(&mut reader, &upstreams);
     let config = Config {
         home: paths.home.clone(),

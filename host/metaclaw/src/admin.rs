@@ -73,6 +73,15 @@ impl Admin {
         self.send(self.client.post(self.at(path)?), SHORT).await
     }
 
+    /// As [`order`](Admin::order), with a query.
+    pub(crate) async fn order_with(&self, path: &[&str], query: &[(&str, &str)]) -> anyhow::Result<Value> {
+        let mut url = self.at(path)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(self.client.post(url), SHORT).await
+    }
+
     fn at(&self, path: &[&str]) -> anyhow::Result<reqwest::Url> {
         let mut url = reqwest::Url::parse(&self.base)?;
         let mut parts = url.path_segments_mut().ok().context("the host's admin listener is at no address")?;

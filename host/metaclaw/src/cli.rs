@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Calls(CallsArgs),
     /// Make, list, revoke or rotate the keys that clients show
     Keys(KeysArgs),
-    /// List, show, add or check skills
+    /// List, show, add or check skills; decide about learned ones
     Skills(SkillsArgs),
     /// Write, build, check, test and measure policies
     Policy(PolicyArgs),

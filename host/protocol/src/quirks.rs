@@ -16,6 +16,8 @@ pub struct Quirks {
     pub renames: &'static [(&'static str, &'static str)],
     /// What stands in the answer's text there and has a field of its own here.
     pub lifts: Lifts,
+    /// Whether it holds a model to a JSON schema (`response_format`), when the host itself asks it something.
+    pub json_schema: bool,
 }
 
 /// Top-level fields that a provider refuses.
@@ -54,7 +56,7 @@ impl Lifts {
 
 impl Quirks {
     /// OpenAI's format, as it is.
-    pub const NONE: Quirks = Quirks { refuses: &[], renames: &[], lifts: Lifts::NONE };
+    pub const NONE: Quirks = Quirks { refuses: &[], renames: &[], lifts: Lifts::NONE, json_schema: false };
 
     fn changes_requests(&self) -> bool {
         !(self.refuses.is_empty() && self.renames.is_empty())
@@ -108,6 +110,7 @@ mod tests {
     use crate::Splice;
 
     const QUIRKS: Quirks = Quirks {
+        json_schema: false,
         refuses: &[
             Refused { models: "", fields: &["store", "seed"] },
             Refused { models: "kimi-", fields: &["temperature"] },

@@ -3,10 +3,12 @@
 
 mod agents;
 mod calls;
+mod learning;
 
 use std::sync::Arc;
 
 use ::agents::{Host, Reloads};
+use ::learning::Learning;
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
@@ -29,6 +31,8 @@ use crate::{info, listen};
 pub struct AdminApp {
     /// The turn pipeline.
     pub host: Arc<Host>,
+    /// What is learned from sessions.
+    pub learning: Arc<Learning>,
     /// What is measured.
     pub registry: Arc<Registry>,
     /// Who may come in, here and at the front door.
@@ -70,6 +74,12 @@ fn routes() -> Vec<Route> {
         ("POST", "/admin/agents/{id}/breaker/reset", post(agents::reset)),
         ("GET", "/admin/agents/{id}/sessions", get(agents::sessions)),
         ("POST", "/admin/agents/{id}/sessions/{session}/end", post(agents::end)),
+        ("GET", "/admin/agents/{id}/lessons", get(learning::history)),
+        ("POST", "/admin/agents/{id}/lessons/{lesson}/retry", post(learning::retry)),
+        ("POST", "/admin/agents/{id}/skills/{name}/approve", post(learning::approve)),
+        ("POST", "/admin/agents/{id}/skills/{name}/reject", post(learning::reject)),
+        ("POST", "/admin/agents/{id}/skills/{name}/rollback", post(learning::rollback)),
+        ("POST", "/admin/agents/{id}/skills/{name}/retire", post(learning::retire)),
     ]
 }
 
@@ -103,6 +113,7 @@ async fn status(State(app): State<AdminApp>) -> Response<Body> {
     problems.extend(app.key_trouble.load().iter().map(|trouble| trouble.to_string()));
     let Reloads { count, problems: reload_problems } = app.host.reloads();
     let ring = app.access.ring();
+    let learning = app.learning.status().await.unwrap_or_else(|error| json!({"problem": error.to_string()}));
     let state = json!({
         "host": *app.about,
         "ready": ready,
@@ -110,6 +121,7 @@ async fn status(State(app): State<AdminApp>) -> Response<Body> {
         "reloads": count,
         "reload_problems": reload_problems,
         "keys": ring.records().len(),
+        "learning": learning,
         "models": app.host.models().into_iter().map(|(model, upstream)| json!({"model": model, "upstream": upstream}))
             .collect::<Vec<_>>(),
     });

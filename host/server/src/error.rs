@@ -3,6 +3,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use learning::OperatorError;
 use local_model::{ModelError, SubmitError};
 use protocol::{ErrorBody, ErrorDetail, Flaw};
 use upstream::UpstreamError;
@@ -48,6 +49,8 @@ pub(crate) enum HttpError {
     NoSession,
     #[error("no turn has this id, or it is not recorded yet")]
     NoTurn,
+    #[error(transparent)]
+    Learning(#[from] learning::OperatorError),
     #[error("the store cannot be read: {0}")]
     Store(#[source] store::StoreError),
 }
@@ -80,6 +83,14 @@ impl HttpError {
             HttpError::NoAgent => (StatusCode::NOT_FOUND, INVALID, "unknown_agent"),
             HttpError::NoSession => (StatusCode::NOT_FOUND, INVALID, "unknown_session"),
             HttpError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),
+            HttpError::Learning(error) => match error {
+                OperatorError::Nothing { .. } | OperatorError::NoLesson { .. } => {
+                    (StatusCode::NOT_FOUND, INVALID, "nothing_to_decide")
+                }
+                OperatorError::Several { .. } => (StatusCode::CONFLICT, INVALID, "several_versions"),
+                OperatorError::Foreign(_) => (StatusCode::CONFLICT, INVALID, "persons_skill"),
+                OperatorError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "learning_failed"),
+            },
             HttpError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "store_error"),
         }
     }

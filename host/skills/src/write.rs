@@ -12,7 +12,7 @@ use crate::scan::{DEFAULT_FOLDER, MAX_FILE_BYTES, SHARED_FOLDER, SKILL_FILE};
 use crate::{Skill, SkillDocument, SkillName, SkillsError};
 
 /// How long adding waits for a policy that is writing in the same folder.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where a skill is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub fn add_skill(
 }
 
 impl Shelf {
-    fn folder(&self) -> &str {
+    pub(crate) fn folder(&self) -> &str {
         match self {
             Shelf::Shared => SHARED_FOLDER,
             Shelf::Agent(AgentId::Default) => DEFAULT_FOLDER,

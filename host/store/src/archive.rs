@@ -15,7 +15,7 @@ use crate::{StoredSample, StoredTurn};
 /// The state directory of some host, to read: nothing is written, and nobody is kept from it. Each call sees what is committed
 /// at that moment.
 pub struct Archive {
-    reader: Reader,
+    pub(crate) reader: Reader,
 }
 
 impl Archive {

@@ -43,6 +43,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
         (2, "session_key", include_str!("../migrations/0002_session_key.sql")),
         (3, "values", include_str!("../migrations/0003_values.sql")),
         (4, "reward", include_str!("../migrations/0004_reward.sql")),
+        (5, "learning", include_str!("../migrations/0005_learning.sql")),
     ]
     .into_iter()
     .map(|(version, name, sql)| {

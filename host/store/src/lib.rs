@@ -27,6 +27,7 @@ mod codes;
 mod database;
 mod dir;
 mod error;
+mod learning;
 mod pieces;
 mod plan;
 mod queue;
@@ -49,6 +50,7 @@ use tokio::task::JoinSet;
 
 pub use archive::Archive;
 pub use error::StoreError;
+pub use learning::{Lesson, LessonCount, LessonId, LessonState, SkillVersion, VersionChange, VersionState};
 
 use dir::StateDir;
 use queue::{EndJob, Job, Queue, SampleJob, Shared, ValuesJob, Working};

@@ -56,7 +56,7 @@ pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<T
             }
             Job::Flush(to) => plan.replies.push(reply(to, ())),
             // The writer takes these out of the batch.
-            Job::EndAll { .. } | Job::Purge { .. } | Job::Check(_) | Job::Close => {}
+            Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Check(_) | Job::Close => {}
         }
     }
     for key in &plan.touched {

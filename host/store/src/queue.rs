@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{self, Permit};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 
 use crate::error::StoreError;
+use crate::learning::LearnJob;
 use crate::sessions::Key;
 use crate::{Captured, Health};
 
@@ -35,6 +36,8 @@ pub(crate) enum Job {
     EndAll { reason: EndReason, reply: Answer<u64> },
     /// Remove everything of an agent; answers how many sessions.
     Purge { agent: AgentId, reply: Answer<u64> },
+    /// One step of learning from sessions.
+    Learn(Box<LearnJob>),
     /// Check the whole database.
     Check(Answer<()>),
     /// Answer when all earlier jobs are durable.
@@ -70,6 +73,8 @@ pub(crate) struct EndJob {
 pub(crate) struct Shared {
     /// Something waits for the next commit.
     pub(crate) wake: Notify,
+    /// Turns, or ends of sessions, were committed.
+    pub(crate) news: Notify,
     /// How many callers wait: for the answer to a queued job, or for room to queue one.
     urgent: AtomicUsize,
     /// Room for content, in bytes.
@@ -122,7 +127,7 @@ impl Job {
 
     /// Whether it is done by itself, after everything before it is committed.
     pub(crate) fn is_barrier(&self) -> bool {
-        matches!(self, Job::EndAll { .. } | Job::Purge { .. } | Job::Check(_) | Job::Close)
+        matches!(self, Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Check(_) | Job::Close)
     }
 }
 
@@ -132,6 +137,7 @@ impl Shared {
         let max_bytes = u32::try_from(max_bytes).unwrap_or(u32::MAX);
         Shared {
             wake: Notify::new(),
+            news: Notify::new(),
             urgent: AtomicUsize::new(0),
             room: Semaphore::new(max_bytes as usize),
             max_bytes,

@@ -39,7 +39,7 @@ pub(crate) struct Reader {
 }
 
 /// One way to narrow a query: the text after the columns, and its values in order.
-enum Filter<'a> {
+pub(crate) enum Filter<'a> {
     Bytes(&'a [u8]),
     Text(&'a str),
     Number(i64),
@@ -134,7 +134,7 @@ impl Reader {
     }
 
     /// Runs a query and reads each row.
-    async fn list<T>(
+    pub(crate) async fn list<T>(
         &self,
         action: &'static str,
         sql: [&'static str; 2],
@@ -310,26 +310,26 @@ fn narrow(column: f64) -> f32 {
     column as f32
 }
 
-fn agent(row: &SqliteRow, column: usize) -> Result<AgentId, sqlx::Error> {
+pub(crate) fn agent(row: &SqliteRow, column: usize) -> Result<AgentId, sqlx::Error> {
     AgentId::from_trusted(row.try_get(column)?).map_err(|_| strange("an agent's name"))
 }
 
-fn name(row: &SqliteRow, column: usize) -> Result<SessionId, sqlx::Error> {
+pub(crate) fn name(row: &SqliteRow, column: usize) -> Result<SessionId, sqlx::Error> {
     row.try_get::<&str, _>(column)?.parse().map_err(|_| strange("a session's name"))
 }
 
-fn turn_id(row: &SqliteRow, column: usize) -> Result<TurnId, sqlx::Error> {
+pub(crate) fn turn_id(row: &SqliteRow, column: usize) -> Result<TurnId, sqlx::Error> {
     Ok(TurnId(Uuid::from_bytes(array(row.try_get(column)?)?)))
 }
 
-fn digest(row: &SqliteRow, column: usize) -> Result<Digest, sqlx::Error> {
+pub(crate) fn digest(row: &SqliteRow, column: usize) -> Result<Digest, sqlx::Error> {
     Ok(array::<32>(row.try_get(column)?)?.into())
 }
 
-fn word<T: Code>(row: &SqliteRow, column: usize, what: &str) -> Result<T, sqlx::Error> {
+pub(crate) fn word<T: Code>(row: &SqliteRow, column: usize, what: &str) -> Result<T, sqlx::Error> {
     T::read(row.try_get(column)?).ok_or_else(|| strange(what))
 }
 
-fn count(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
+pub(crate) fn count(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| strange("a negative count"))
 }

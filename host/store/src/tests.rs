@@ -3,6 +3,7 @@
 mod archive;
 mod crash;
 mod damage;
+mod learning;
 mod queue;
 mod samples;
 mod sessions;

@@ -13,6 +13,7 @@ use crate::codes::{self, Code as _};
 use crate::database::{self, Database};
 use crate::dir::StateDir;
 use crate::error::StoreError;
+use crate::learning;
 use crate::plan::{Plan, Recorded, Reply, plan};
 use crate::queue::{BATCH, Job, Room, Shared, Working};
 use crate::rows::{self, Hash, RowId, ValueRow};
@@ -101,6 +102,9 @@ impl Writer {
         // Most of a body is known. Its room is free for others while the disk is busy.
         room.shrink_to(plan.cost());
         self.commit(plan).await.map_err(|e| e.to_string())?;
+        if !touched.is_empty() {
+            self.shared.news.notify_one();
+        }
         self.sessions.settle(touched);
         Ok(())
     }
@@ -208,6 +212,13 @@ impl Writer {
             (Job::EndAll { reply, .. } | Job::Purge { reply, .. }, Some(error)) => {
                 let _ = reply.send(Err(error));
             }
+            (Job::Learn(job), Some(error)) => {
+                let _ = job.reply.send(Err(error));
+            }
+            (Job::Learn(job), None) => {
+                let done = learning::write::step(job.step, &mut self.database.writer).await;
+                let _ = job.reply.send(done.map_err(|error| self.poisoned_by(&error)));
+            }
             (Job::EndAll { reason, reply }, None) => {
                 let _ = reply.send(self.end_all(reason).await);
             }
@@ -229,14 +240,18 @@ impl Writer {
         match query.bind(now).bind(reason.code()).execute(&mut self.database.writer).await {
             Ok(done) => {
                 self.sessions.end_all(now, reason);
+                self.shared.news.notify_one();
                 Ok(done.rows_affected())
             }
-            Err(error) => {
-                let reason = error.to_string();
-                self.shared.poison(&reason);
-                Err(StoreError::Poisoned { reason })
-            }
+            Err(error) => Err(self.poisoned_by(&error)),
         }
+    }
+
+    /// Nothing is kept after this error.
+    fn poisoned_by(&self, error: &sqlx::Error) -> StoreError {
+        let reason = error.to_string();
+        self.shared.poison(&reason);
+        StoreError::Poisoned { reason }
     }
 
     /// Deletes an agent's rows, then rebuilds the file and empties the log, so that not a byte is left in the state
@@ -251,6 +266,9 @@ impl Writer {
         let done = query.execute(&mut *writer).await.map_err(sql("delete the agent's sessions"))?;
         let values = sqlx::query("DELETE FROM policy_values WHERE agent = $1").bind(agent.as_str().to_owned());
         values.execute(&mut *writer).await.map_err(sql("delete the policy's values"))?;
+        // Its lessons went with their sessions.
+        let versions = sqlx::query("DELETE FROM skill_versions WHERE agent = $1").bind(agent.as_str().to_owned());
+        versions.execute(&mut *writer).await.map_err(sql("delete the agent's skill versions"))?;
         self.sessions.forget(agent);
         writer.execute("VACUUM").await.map_err(sql("rebuild the database"))?;
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;

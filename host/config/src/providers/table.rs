@@ -73,7 +73,7 @@ pub(crate) const PRESETS: &[Preset] = &[
         needs_key: true,
         window: Window::Models(128_000),
         // Reasoning models refuse the old name; the others know both.
-        quirks: Quirks { renames: &[("max_tokens", "max_completion_tokens")], ..Quirks::NONE },
+        quirks: Quirks { renames: &[("max_tokens", "max_completion_tokens")], json_schema: true, ..Quirks::NONE },
         sources: &["https://platform.openai.com/docs/api-reference/chat/create"],
     },
     Preset {
@@ -109,6 +109,7 @@ pub(crate) const PRESETS: &[Preset] = &[
                     "top_k",
                 ],
             }],
+            json_schema: true,
             ..Quirks::NONE
         },
         sources: &[

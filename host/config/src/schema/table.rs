@@ -16,6 +16,7 @@ const COUNT: Kind = Integer(0, i64::MAX);
 const MODE: Kind = Choice(&["skills_only", "rl", "auto", "madmax"]);
 const BACKEND: Kind = Choice(&["auto", "tinker", "mint", "weaver"]);
 const WINDOW: Kind = Integer(0, 100_000_000);
+const TURNS: Kind = Integer(0, 1_000_000);
 const TOP_K: Kind = Integer(0, 64);
 const TOKENS: Kind = Integer(0, 1_000_000);
 const SCORE: Kind = Number(0.0, 1_000_000.0);
@@ -39,7 +40,6 @@ const fn later(
 
 const ALWAYS: Gate = Gate::Always;
 const RL: Gate = Gate::Rl;
-const EVOLVE: Gate = Gate::Switch("skills.auto_evolve");
 const OPD: Gate = Gate::Switch("opd.enabled");
 const SCHEDULER: Gate = Gate::Switch("scheduler.enabled");
 const CALENDAR: Gate = Gate::Switch("scheduler.calendar.enabled");
@@ -133,8 +133,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("skills.token_budget", TOKENS, "2000", "how many tokens of skills a prompt gets at most"),
     key("skills.min_score", SCORE, "0", "skills that match less well than this are left out"),
     later("skills.task_specific_top_k", COUNT, "10", &["10"], ALWAYS, "how many task-specific skills"),
-    later("skills.auto_evolve", Bool, "false", OFF, ALWAYS, "summarise sessions into new skills"),
-    later("skills.evolution_every_n_turns", COUNT, "10", &["0"], EVOLVE, "how often to summarise"),
+    key("skills.auto_evolve", Bool, "false", "whether agents learn skills from their sessions, each for itself; costs a question to the model for each lesson"),
+    key("skills.evolution_every_n_turns", TURNS, "10", "main turns after which a session is learned from though it goes on; 0: at its end only"),
+    key("skills.review", Bool, "false", "whether what is learned waits for `metaclaw skills approve`"),
+    key("skills.max_learned", Integer(1, 512), "50", "how many learned skills an agent may have in use, and how many may wait for review"),
+    key("skills.evolution_retry", Time(1, DAY), "1m", "the pause before a lesson that failed is tried again; doubles each time, up to 1h, five times"),
 
     key("rl.enabled", Bool, "false", "kept for MetaClaw's files: `mode` decides"),
     key("rl.model", Text, "", "the base model to train; the model that answers by default"),
@@ -151,10 +154,10 @@ pub(crate) const KEYS: &[Key] = &[
     later("rl.prm_url", Text, "https://api.openai.com/v1", &[], RL, "the judge's address"),
     later("rl.prm_model", Text, "gpt-5.2", &[], RL, "the judge's model"),
     later("rl.prm_api_key", Secret, "", &[], RL, "the judge's key"),
-    later("rl.evolver_provider", Text, "openai", &["openai"], EVOLVE, "who summarises sessions"),
-    later("rl.evolver_api_base", Text, "", &[], EVOLVE, "who summarises sessions"),
-    later("rl.evolver_api_key", Secret, "", &[], EVOLVE, "the summariser's key"),
-    later("rl.evolver_model", Text, "", &[], EVOLVE, "the summariser's model"),
+    key("rl.evolver_provider", Text, "openai", "who writes learned skills; by default whoever answers the agent's turns"),
+    key("rl.evolver_api_base", Text, "", "the address of who writes learned skills"),
+    key("rl.evolver_api_key", Secret, "", "its key, which goes to no other address"),
+    key("rl.evolver_model", Text, "", "the model that writes learned skills; by default the agent's own"),
 
     later("opd.enabled", Bool, "false", OFF, ALWAYS, "on-policy distillation from a teacher"),
     later("opd.teacher_url", Text, "", &[], OPD, "the teacher's address"),
@@ -221,6 +224,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.skills.top_k", TOP_K, "", "as skills.top_k"),
     key("agents.*.skills.token_budget", TOKENS, "", "as skills.token_budget"),
     key("agents.*.skills.min_score", SCORE, "", "as skills.min_score"),
+    key("agents.*.skills.auto_evolve", Bool, "", "as skills.auto_evolve"),
+    key("agents.*.skills.evolution_every_n_turns", TURNS, "", "as skills.evolution_every_n_turns"),
+    key("agents.*.skills.review", Bool, "", "as skills.review"),
+    key("agents.*.skills.max_learned", Integer(1, 512), "", "as skills.max_learned"),
+    key("agents.*.rl.evolver_model", Text, "", "as rl.evolver_model"),
     key("agents.*.rl.model", Text, "", "as rl.model"),
     key("agents.*.rl.lora_output", Path, "", "the agent's adapters; `lora/AGENT` in MetaClaw's folder by default"),
     key("agents.*.rl.batch_size", BATCH, "", "as rl.batch_size"),

@@ -1,9 +1,11 @@
 mod bundles;
+mod learned;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ::config::Paths;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use domain::{AgentId, InvalidAgentName, SkillScope};
@@ -13,6 +15,8 @@ use skills::{MAX_FILE_BYTES, Shelf, Skill, SkillName, SkillTree, TreeOptions, ad
 use self::bundles::{ExportArgs, ImportArgs};
 use crate::bank::{self, Role};
 use crate::output;
+
+pub(crate) use learned::show_learning;
 
 /// The most of a description that the list shows, in characters.
 const SHOWN_DESCRIPTION: usize = 60;
@@ -71,6 +75,38 @@ Examples:
         /// A SKILL.md, a skill's folder, or a skills folder [default: the configured skills folder]
         path: Option<PathBuf>,
     },
+    /// Show what an agent has learned from its sessions, what waits for your word, and what failed
+    #[command(after_help = "Examples:
+  metaclaw skills log --agent researcher
+  metaclaw skills log --agent researcher --json | jq '.versions[] | select(.state == \"candidate\")'")]
+    Log(learned::LogArgs),
+    /// Show what a version of a learned skill changes
+    #[command(after_help = "Examples:
+  metaclaw skills diff cite-sources --agent researcher
+  metaclaw skills diff cite-sources --agent researcher --version 3fa9c1")]
+    Diff(learned::VersionArgs),
+    /// Put a candidate to use
+    #[command(after_help = "Examples:
+  metaclaw skills approve cite-sources --agent researcher
+  metaclaw skills approve cite-sources --agent researcher --replace")]
+    Approve(learned::ApproveArgs),
+    /// Say that a candidate is not wanted, now and later
+    #[command(after_help = "Examples:
+  metaclaw skills reject cite-sources --agent researcher")]
+    Reject(learned::VersionArgs),
+    /// Go back to the version of a learned skill before the one in use
+    #[command(after_help = "Examples:
+  metaclaw skills rollback cite-sources --agent researcher
+  metaclaw skills rollback cite-sources --agent researcher --version 3fa9c1")]
+    Rollback(learned::VersionArgs),
+    /// Take a learned skill out of use
+    #[command(after_help = "Examples:
+  metaclaw skills retire cite-sources --agent researcher")]
+    Retire(learned::OneArgs),
+    /// Try a lesson that was given up, or waits, again at once
+    #[command(after_help = "Examples:
+  metaclaw skills retry 0193e4c1-8f3c-7c1e-9d2a-5b6c7d8e9f00 --agent researcher")]
+    Retry(learned::OneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -101,15 +137,23 @@ struct AddArgs {
     replace: bool,
 }
 
-/// Does what the command line says with the skills in `skills_dir`.
-pub(crate) fn run(args: SkillsArgs, skills_dir: &Path, json: bool) -> anyhow::Result<()> {
+/// `metaclaw skills …`
+pub(crate) fn run(args: SkillsArgs, paths: &Paths, json: bool) -> anyhow::Result<()> {
+    let dir = || anyhow::Ok(super::load(paths, super::lenient())?.config.skills_dir);
     match args.command {
-        SkillsCommand::List(of) => list(skills_dir, &of.id(), json),
-        SkillsCommand::Show { name, of } => show(skills_dir, &name, &of.id(), json),
-        SkillsCommand::Add(args) => add(skills_dir, &args, json),
-        SkillsCommand::Import(args) => bundles::import(skills_dir, &args, json),
-        SkillsCommand::Export(args) => bundles::export(skills_dir, &args, json),
-        SkillsCommand::Check { path } => check(&path.unwrap_or_else(|| skills_dir.to_owned()), json),
+        SkillsCommand::List(of) => list(&dir()?, &of.id(), json),
+        SkillsCommand::Show { name, of } => show(&dir()?, &name, &of.id(), json),
+        SkillsCommand::Add(args) => add(&dir()?, &args, json),
+        SkillsCommand::Import(args) => bundles::import(&dir()?, &args, json),
+        SkillsCommand::Export(args) => bundles::export(&dir()?, &args, json),
+        SkillsCommand::Check { path } => check(&dir().map(|dir| path.unwrap_or(dir))?, json),
+        SkillsCommand::Log(args) => learned::log(&args, paths, json),
+        SkillsCommand::Diff(args) => learned::diff(&args, paths, json),
+        SkillsCommand::Approve(args) => learned::approve(&args, paths, json),
+        SkillsCommand::Reject(args) => learned::reject(&args, paths, json),
+        SkillsCommand::Rollback(args) => learned::rollback(&args, paths, json),
+        SkillsCommand::Retire(args) => learned::retire(&args, paths, json),
+        SkillsCommand::Retry(args) => learned::retry(&args, paths, json),
     }
 }
 

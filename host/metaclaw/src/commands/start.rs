@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use domain::AgentId;
 use keys::Keyring;
+use learning::{Driver, Learning};
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use server::{Access, AdminApp, AdminListener, App, Listener};
@@ -20,6 +21,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StartArgs;
+use crate::evolver::HostEvolver;
 use crate::exit::Exit;
 use crate::keyring::{self, KeyWatch};
 use crate::reloading::{ReloadParts, Reloader};
@@ -145,6 +147,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
     let Serving { paths, options, config, running, json } = *serving;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
+    let learning_metrics = learning::Metrics::new(&mut registry);
     let Doors { front, admin, ring } = doors;
     let Parts { engine, registries, skills, backends, configured, .. } = parts;
     runtime.block_on(async {
@@ -159,6 +162,8 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             store,
             metrics,
         }));
+        let learning = Learning::new(host.store(), host.skills(), config.skills_dir.clone(), learning_metrics);
+        let learner = Driver::new(learning.clone(), Arc::new(HostEvolver(host.clone())));
         let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys, ring);
         let bounds = Arc::new(ArcSwap::from_pointee(wiring::bounds(&config.server)));
         let parts = ReloadParts {
@@ -178,6 +183,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
         let serve_admin = admin.map(|listener| {
             let app = AdminApp {
                 host: host.clone(),
+                learning,
                 registry: registry.clone(),
                 access: access.clone(),
                 reload,
@@ -207,7 +213,8 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
             let keys = key_watch.run(stop.clone());
             let ending = service_manager::say_that_it_stops(stop.clone());
-            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys, ending);
+            let learn = learner.run(stop.clone());
+            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys, learn, ending);
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"

@@ -38,6 +38,7 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
     for problem in texts(&ready["reload_problems"]) {
         output::line(format_args!("not taken over: {problem}"));
     }
+    super::skills::show_learning(&ready["learning"]);
     Ok(())
 }
 

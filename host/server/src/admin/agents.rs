@@ -34,11 +34,11 @@ pub(super) async fn end(State(app): State<AdminApp>, Path((id, session)): Path<(
     answer(ended.await)
 }
 
-fn named(id: &str) -> Result<AgentId, HttpError> {
+pub(super) fn named(id: &str) -> Result<AgentId, HttpError> {
     AgentId::from_trusted(id).map_err(|_| HttpError::NoAgent)
 }
 
-fn answer(result: Result<Value, HttpError>) -> Response<Body> {
+pub(super) fn answer(result: Result<Value, HttpError>) -> Response<Body> {
     match result {
         Ok(value) => json(StatusCode::OK, value.to_string().into()),
         Err(error) => error.into_response(),

@@ -12,9 +12,9 @@ use domain::ByteSize;
 use super::*;
 use crate::{Health, StoreError};
 
-/// Starts `test` of this binary in `dir`, in a shell that first runs `prepare`.
-fn start(prepare: &str, test: &str, dir: &Path) -> Child {
-    let script = format!("{prepare}; exec \"$0\" --exact tests::crash::{test} --ignored --nocapture");
+/// Starts `test`, below `tests`, of this binary in `dir`, in a shell that first runs `prepare`.
+pub(super) fn start(prepare: &str, test: &str, dir: &Path) -> Child {
+    let script = format!("{prepare}; exec \"$0\" --exact tests::{test} --ignored --nocapture");
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -23,7 +23,7 @@ fn start(prepare: &str, test: &str, dir: &Path) -> Child {
 }
 
 /// The child's side: where to work, unless nobody started this as a child.
-fn directory() -> Option<std::path::PathBuf> {
+pub(super) fn directory() -> Option<std::path::PathBuf> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     (!line.trim().is_empty()).then(|| line.trim().into())
@@ -99,7 +99,7 @@ async fn acknowledged_samples_survive_kill_9() {
     let dir = tempfile::tempdir().unwrap();
     let mut ids = Vec::new();
     for round in 0..5 {
-        let mut child = start(":", "victim", dir.path());
+        let mut child = start(":", "crash::victim", dir.path());
         let mut output = BufReader::new(child.stdout.take().unwrap());
         ids.extend(acknowledged(&mut output, 60 + 17 * round));
         match Store::open(dir.path(), StoreOptions::default()).await {
@@ -128,7 +128,7 @@ async fn crowded() {
 async fn a_failed_write_poisons() {
     // Files cannot grow beyond 2048 blocks of 512 bytes: write() itself fails in the middle of a commit.
     let dir = tempfile::tempdir().unwrap();
-    let child = start("ulimit -f 2048; trap '' XFSZ", "crowded", dir.path()).wait_with_output().unwrap();
+    let child = start("ulimit -f 2048; trap '' XFSZ", "crash::crowded", dir.path()).wait_with_output().unwrap();
     let output = String::from_utf8(child.stdout).unwrap();
     assert!(output.contains("\nend the store stopped keeping samples after a failed write"), "{output}");
     let ids = acknowledged(&mut output.as_bytes(), usize::MAX);
@@ -204,7 +204,7 @@ mod modes {
         let dir = tempfile::tempdir().unwrap();
         let state = dir.path().join("a").join("state");
         for umask in ["000", "077", "022"] {
-            let child = start(&format!("umask {umask}"), "modes::careless", &state).wait_with_output().unwrap();
+            let child = start(&format!("umask {umask}"), "crash::modes::careless", &state).wait_with_output().unwrap();
             let output = String::from_utf8(child.stdout).unwrap();
             let mut files: Vec<_> = output.lines().filter_map(|line| line.strip_prefix("file ")).collect();
             files.sort_unstable();
