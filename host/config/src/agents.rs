@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use domain::{AgentId, Mode};
+use domain::{AgentId, Mode, RetrievalMode};
 use serde::Serialize;
 
 use crate::load::{Config, Reader, UnknownRule};
@@ -15,6 +15,9 @@ use crate::setting::unknown;
 use crate::upstreams::{DEFAULT, UpstreamConfig};
 
 pub use policy::{ModuleRef, PolicyConfig, PolicyHooks};
+
+/// The most skills that a prompt may get.
+const MAX_SKILLS: u32 = 64;
 
 /// One agent's settings, complete.
 #[derive(Clone, Debug)]
@@ -53,6 +56,10 @@ pub struct SkillsConfig {
     pub token_budget: u32,
     /// What matches less well is left out; finite, 0 or more.
     pub min_score: f64,
+    /// How they are found.
+    pub retrieval: RetrievalMode,
+    /// With [`RetrievalMode::Template`]: how many of the turn's category at most, 0 to 64.
+    pub specific_top_k: u32,
 }
 
 /// How an agent trains.
@@ -116,6 +123,8 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
         top_k: reader.for_agent(id, "skills.top_k").unwrap_or_default(),
         token_budget: reader.for_agent(id, "skills.token_budget").unwrap_or_default(),
         min_score: reader.for_agent(id, "skills.min_score").unwrap_or_default(),
+        retrieval: retrieval(id, reader),
+        specific_top_k: reader.for_agent::<u32>(id, "skills.task_specific_top_k").unwrap_or_default().min(MAX_SKILLS),
     };
     let named = |text: &String| !text.is_empty();
     let rl = RlConfig {
@@ -136,6 +145,15 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
     let policy = policy::build(id, skills, reader);
     let fallbacks = fallbacks::build(id, reader, upstreams);
     AgentConfig { mode: mode(id, reader), targets, fallbacks, skills, policy, rl }
+}
+
+fn retrieval(id: &AgentId, reader: &mut Reader<'_>) -> RetrievalMode {
+    match reader.for_agent::<String>(id, "skills.retrieval_mode").as_deref() {
+        Some("template") => RetrievalMode::Template,
+        Some("bm25") => RetrievalMode::Bm25,
+        Some("embedding") => RetrievalMode::Embedding,
+        _ => RetrievalMode::Hybrid,
+    }
 }
 
 /// Where agents have their adapters that name no folder of their own.
