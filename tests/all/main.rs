@@ -35,6 +35,7 @@ mod providers;
 mod readme;
 mod reload;
 mod retries;
+mod retrieval;
 mod rust_policies;
 mod sdk;
 mod sessions;

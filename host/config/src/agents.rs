@@ -124,7 +124,7 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
         token_budget: reader.for_agent(id, "skills.token_budget").unwrap_or_default(),
         min_score: reader.for_agent(id, "skills.min_score").unwrap_or_default(),
         retrieval: retrieval(id, reader),
-        specific_top_k: reader.for_agent::<u32>(id, "skills.task_specific_top_k").unwrap_or_default().min(MAX_SKILLS),
+        specific_top_k: specific_top_k(id, reader),
     };
     let named = |text: &String| !text.is_empty();
     let rl = RlConfig {
@@ -154,6 +154,12 @@ fn retrieval(id: &AgentId, reader: &mut Reader<'_>) -> RetrievalMode {
         Some("embedding") => RetrievalMode::Embedding,
         _ => RetrievalMode::Hybrid,
     }
+}
+
+/// MetaClaw takes any number.
+fn specific_top_k(id: &AgentId, reader: &mut Reader<'_>) -> u32 {
+    let wanted = reader.for_agent::<i64>(id, "skills.task_specific_top_k").unwrap_or_default();
+    u32::try_from(wanted).unwrap_or(MAX_SKILLS).min(MAX_SKILLS)
 }
 
 /// Where agents have their adapters that name no folder of their own.

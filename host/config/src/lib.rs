@@ -41,7 +41,9 @@ pub use agents::{AgentConfig, ModuleRef, PolicyConfig, PolicyHooks, RlConfig, Sk
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use listing::{Listing, Shown};
-pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};
+pub use load::{
+    Config, EmbedderChoice, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text,
+};
 pub use overview::{AgentOverview, Overview, UpstreamOverview};
 pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};

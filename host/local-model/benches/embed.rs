@@ -1,4 +1,4 @@
-//! What a question's vector costs, on one core: the models in `target/models`, which the tests fetch.
+//! What a question's vector costs, on one core: the models in `target/embedders`, which the tests fetch.
 #![expect(clippy::expect_used, reason = "what cannot be set up cannot be measured")]
 
 use std::hint::black_box;
@@ -18,7 +18,7 @@ const TEXTS: [(&str, &str); 3] = [
 ];
 
 fn embed(c: &mut Criterion) {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models");
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/embedders");
     for kind in ["static", "minilm"] {
         let installed = local_model::find(&models, kind).expect("run the tests first: they fetch it");
         let embedder = TextEmbedder::load(&installed.path).expect("a sound model");

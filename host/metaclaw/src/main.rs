@@ -3,6 +3,7 @@
 mod admin;
 mod cli;
 mod commands;
+mod embedder;
 mod exit;
 mod keyring;
 mod logging;

@@ -22,9 +22,10 @@ use crate::{modules, service_manager, wiring};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// The keys that hold from a host's start to its end: its addresses, its log, and where its folders are. A running host takes over
+/// The keys that hold from a host's start to its end: its addresses, its log, where its folders are, and who says what texts mean. A running host takes over
 /// all others.
-const FIXED: &[&str] = &["proxy.host", "proxy.port", "admin.listen", "log.max_size", "log.keep", "skills.dir"];
+const FIXED: &[&str] =
+    &["proxy.host", "proxy.port", "admin.listen", "log.max_size", "log.keep", "skills.dir", "skills.embedder"];
 /// Of those that hold, the one that decides who can reach the host at all.
 const BOUND_TO: &str = "proxy.host";
 

@@ -14,7 +14,7 @@ use server::Bounds;
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
 
-use crate::modules;
+use crate::{embedder, modules};
 
 /// Everything that can be made without the runtime.
 pub(crate) struct Parts {
@@ -33,9 +33,15 @@ pub(crate) type Backends = HashMap<String, (UpstreamConfig, Arc<Backend>)>;
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let options = EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(options)?);
-    let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
+    let (meanings, mut problems) = match embedder::start(config) {
+        (meanings, Some(problem)) => {
+            tracing::warn!("{problem}");
+            (meanings, vec![problem])
+        }
+        (meanings, None) => (meanings, Vec::new()),
+    };
+    let skills = SkillTree::open_understood(&config.skills_dir, TreeOptions::default(), meanings)?;
     let backends = backends(config, &Backends::new())?;
-    let mut problems = Vec::new();
     let configured = configured(config, &backends, |id, config| {
         let policy = agent_policy(&engine, config, None).map_err(|error| {
             problems.push(format!("agent `{id}` is not served: {error:#}"));

@@ -68,9 +68,24 @@ struct Known {
     file: Option<VectorFile>,
 }
 
-/// The text of a skill that its vector is made of: what it is called and when to use it. Its body would only dilute that.
-pub(crate) fn text_of(skill: &Skill) -> String {
-    format!("{}. {}", skill.name.as_str().replace(['-', '_'], " "), skill.description)
+/// How much of a skill's vector is its description's; the rest is its name's. Its body would only dilute that.
+const DESCRIPTION_SHARE: f32 = 0.7;
+
+/// What a skill's vector is made of.
+fn key_of(skill: &Skill) -> Digest {
+    Digest::of(format!("{}\n{}", skill.name, skill.description).as_bytes())
+}
+
+fn vector_of(skill: &Skill, embedder: &dyn Embedder) -> Result<Vec<f32>, String> {
+    let (says, called) = (embedder.embed(&skill.description)?, skill.name.as_str().replace(['-', '_'], " "));
+    let called = embedder.embed(&called)?;
+    let mix = |(says, called): (&f32, &f32)| DESCRIPTION_SHARE * says + (1.0 - DESCRIPTION_SHARE) * called;
+    let mut mixed: Vec<f32> = says.iter().zip(&called).map(mix).collect();
+    let length = mixed.iter().map(|x| x * x).sum::<f32>().sqrt();
+    if length > 0.0 {
+        mixed.iter_mut().for_each(|x| *x /= length);
+    }
+    Ok(mixed)
 }
 
 impl Meanings {
@@ -231,12 +246,11 @@ impl Known {
 
     /// Makes a skill's vector if it is not known. True when it was made.
     fn learn(&mut self, skill: &Skill, embedder: &dyn Embedder) -> bool {
-        let text = text_of(skill);
-        let key = Digest::of(text.as_bytes());
+        let key = key_of(skill);
         if self.vectors.contains_key(&key) {
             return false;
         }
-        let vector = match embedder.embed(&text) {
+        let vector = match vector_of(skill, embedder) {
             Ok(vector) => Arc::new(Vector::of(&vector)),
             Err(error) => {
                 tracing::warn!(skill = %skill.name, error, "a skill is found by its words alone");
@@ -252,17 +266,14 @@ impl Known {
     }
 
     fn table(&self, library: &Library, embedder: &dyn Embedder) -> Table {
-        let vectors = library.list().iter().map(|skill| self.vectors.get(&Digest::of(text_of(skill).as_bytes())));
+        let vectors = library.list().iter().map(|skill| self.vectors.get(&key_of(skill)));
         Table::of(embedder.dims(), embedder.threshold(), vectors.map(|vector| vector.map(|v| &**v)))
     }
 
     /// Forgets what no library has any more; the file forgets it when most of what is in it is gone.
     fn keep(&mut self, libraries: &[Arc<Library>]) {
-        let used: HashSet<Digest> = libraries
-            .iter()
-            .flat_map(|library| library.list())
-            .map(|skill| Digest::of(text_of(skill).as_bytes()))
-            .collect();
+        let used: HashSet<Digest> =
+            libraries.iter().flat_map(|library| library.list()).map(|skill| key_of(skill)).collect();
         self.vectors.retain(|key, _| used.contains(key));
         if let Some(Err(error)) = self.file.as_mut().map(|file| file.tidy(&self.vectors)) {
             tracing::warn!(%error, "vectors of skills are not kept any more: the next start makes them anew");

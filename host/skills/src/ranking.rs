@@ -21,7 +21,7 @@ const HALF_GAIN: f32 = 8.0;
 /// What is chosen must have at least this share of the best score.
 const SHARE_OF_BEST: f32 = 0.4;
 /// How much what a skill was useful for weighs against what it says of itself.
-const USE_SHARE: f32 = 0.7;
+const USE_SHARE: f32 = 0.5;
 
 /// What skills are wanted for.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl VectorFile {
     /// Opens the file, or begins a new one, and reads what is in it.
     pub(crate) fn open(path: PathBuf, model: Digest, dims: usize) -> io::Result<(Self, Vectors)> {
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         let vectors = Self::read(path.clone(), model, dims).unwrap_or_default();
         // Written anew, so that it begins without a broken end, without doubles, and as one of this model.

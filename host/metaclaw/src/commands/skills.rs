@@ -1,9 +1,12 @@
+mod explain;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use config::Config;
 use domain::{AgentId, InvalidAgentName, SkillScope};
 use serde_json::{Value, json};
 use skills::{MAX_FILE_BYTES, Shelf, Skill, SkillName, SkillTree, TreeOptions, add_skill, render_block};
@@ -34,6 +37,16 @@ enum SkillsCommand {
     Show {
         /// The skill's name
         name: String,
+        #[command(flatten)]
+        of: OfAgent,
+    },
+    /// Say which skills a question would be given, and why each one or why not
+    #[command(after_help = "Examples:
+  metaclaw skills explain --agent researcher \"what do I owe the plumber?\"
+  metaclaw skills explain \"sort my inbox\" --json")]
+    Explain {
+        /// What a user says
+        text: String,
         #[command(flatten)]
         of: OfAgent,
     },
@@ -78,11 +91,13 @@ struct AddArgs {
     replace: bool,
 }
 
-/// Does what the command line says with the skills in `skills_dir`.
-pub(crate) fn run(args: SkillsArgs, skills_dir: &Path, json: bool) -> anyhow::Result<()> {
+/// Does what the command line says with the configured skills.
+pub(crate) fn run(args: SkillsArgs, config: &Config, json: bool) -> anyhow::Result<()> {
+    let skills_dir = &config.skills_dir;
     match args.command {
         SkillsCommand::List(of) => list(skills_dir, &of.id(), json),
         SkillsCommand::Show { name, of } => show(skills_dir, &name, &of.id(), json),
+        SkillsCommand::Explain { text, of } => explain::run(config, &of.id(), &text, json),
         SkillsCommand::Add(args) => add(skills_dir, &args, json),
         SkillsCommand::Check { path } => check(&path.unwrap_or_else(|| skills_dir.to_owned()), json),
     }

@@ -70,10 +70,10 @@ fn each_skill_is_embedded_once_also_across_starts() {
     let embedder = Arc::new(Counting::default());
     let tree = open(&embedder);
     until("both understood", || tree.library(&a).is_understood() && tree.library(&b).is_understood());
-    assert_eq!(embedder.asked.load(Ordering::SeqCst), 2, "the same text means the same");
+    assert_eq!(embedder.asked.load(Ordering::SeqCst), 4, "the same text means the same");
     add(&root, "b", "night-shift");
     until("the new one, too", || tree.library(&b).len() == 2 && tree.library(&b).is_understood());
-    assert_eq!(embedder.asked.load(Ordering::SeqCst), 3);
+    assert_eq!(embedder.asked.load(Ordering::SeqCst), 6);
     let question = Question {
         text: "who works tonight?",
         vector: Some(&[1.0, 0.0]),
@@ -126,8 +126,8 @@ fn questions_come_before_skills_and_are_bounded() {
     drop(held_up);
     for n in 0..MAX_WAITING - 2 {
         let (vector, asked) = told.recv_timeout(Duration::from_secs(20)).unwrap();
-        // The skill that was under way, the bad one, and those before it: no further skill.
-        assert_eq!((vector, asked), (vec![1.0, 0.0], n + 3));
+        // The skill that was under way (twice: name and description), the bad one, and those before it: no further skill.
+        assert_eq!((vector, asked), (vec![1.0, 0.0], n + 4));
     }
     let library = tree.library(&AgentId::from_trusted("a").unwrap());
     until("understood in the end", || library.is_understood());
