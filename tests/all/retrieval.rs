@@ -7,8 +7,8 @@ use serde_json::Value;
 use tests::{Home, Host, Upstream, guest, until, within};
 
 /// Shares no telling word with the skill that fits it.
-const QUESTION: &str = "how much money do I still owe the plumber?";
-const SKILL: (&str, &str) = ("track-bills", "Keeps a list of unpaid invoices and when each payment is due");
+const QUESTION: &str = "what money do we owe, which bills are overdue?";
+const SKILL: (&str, &str) = ("settle-accounts", "Keeps a list of unpaid invoices and when each payment is due");
 
 /// A home with the skill that fits the question, and some that do not.
 fn home(upstream: &Upstream, more: &str) -> Home {
@@ -70,7 +70,7 @@ async fn a_question_finds_the_skill_with_which_it_shares_no_word() {
 async fn the_mode_changes_while_the_host_runs_and_so_do_the_skills() {
     let upstream = Upstream::echo().await;
     let home = home(&upstream, "skills: { retrieval_mode: bm25 }\n");
-    home.embedder("static");
+    home.embedder("minilm");
     let host = home.start().await;
     assert_eq!(prompt(&host, &upstream, "a", QUESTION).await, "");
     home.config(&format!("{}skills: {{ retrieval_mode: hybrid }}\n", upstream.llm()));

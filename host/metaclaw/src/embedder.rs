@@ -10,7 +10,7 @@ use skills::{Embedder, Meanings};
 
 /// The kinds that there are, the best first, with the score that a turn's best skill must reach (see `skills::Library::rank`):
 /// found on half of ToolE and on the shipped skills, so that questions which fit no skill get none.
-const KINDS: [(ModelKind, f32); 2] = [(ModelKind::MiniLm, 0.30), (ModelKind::StaticVectors, 0.28)];
+const KINDS: [(ModelKind, f32); 2] = [(ModelKind::MiniLm, 0.28), (ModelKind::StaticVectors, 0.28)];
 
 /// An embedder of `local-model`, as `skills` wants it.
 struct Installed {

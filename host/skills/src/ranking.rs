@@ -21,7 +21,9 @@ const HALF_GAIN: f32 = 8.0;
 /// What is chosen must have at least this share of the best score.
 const SHARE_OF_BEST: f32 = 0.4;
 /// How much what a skill was useful for weighs against what it says of itself.
-const USE_SHARE: f32 = 0.5;
+const USE_SHARE: f32 = 0.7;
+/// A skill that has moved is nearer to every question: so much more its score must be for a turn to get any skill.
+const MOVED_MARGIN: f32 = 0.05;
 
 /// What skills are wanted for.
 #[derive(Clone, Copy)]
@@ -159,12 +161,21 @@ fn descending(rank: usize) -> f32 {
     1.0 / (1 + rank) as f32
 }
 
+/// What experience makes of one skill.
+struct Learned {
+    at: usize,
+    /// With what it was useful for, if it was.
+    cosine: Option<f32>,
+    harm: f32,
+    /// How far it has moved, from 0 to 1.
+    moved: f32,
+}
+
 /// All skills' scores for one question.
 struct Scores {
     all: Vec<f32>,
     cosines: Vec<Option<f32>>,
-    /// By position: the cosine with what was learned, if anything, and the harm.
-    learned: Vec<(usize, Option<f32>, f32)>,
+    learned: Vec<Learned>,
     telling: bool,
     /// Positions and scores, best first.
     chosen: Vec<(usize, f32)>,
@@ -196,7 +207,9 @@ impl Scores {
                     all[at] += now - before;
                 }
                 all[at] -= harm;
-                learned.push((at, cosine, harm));
+                let length = USE_SHARE * helped.iter().map(|x| x * x).sum::<f32>().sqrt();
+                let moved = if cosine.is_some() { length / (1.0 + length) } else { 0.0 };
+                learned.push(Learned { at, cosine, harm, moved });
             });
         }
         Scores { all, cosines, learned, telling: weighed.telling, chosen: Vec::new(), threshold: 0.0 }
@@ -204,14 +217,21 @@ impl Scores {
 
     fn choose(&mut self, threshold: f32) {
         self.threshold = threshold;
-        let best = self.best();
-        if !self.telling || best < threshold {
+        if !self.telling || !self.fits() {
             return;
         }
-        let least = best * SHARE_OF_BEST;
+        let least = self.best() * SHARE_OF_BEST;
         let near = self.all.iter().copied().enumerate().filter(|(_, score)| *score >= least);
         self.chosen = near.collect();
         self.chosen.sort_by(|a, b| b.1.total_cmp(&a.1));
+    }
+
+    /// Whether the best skill's score reaches the threshold.
+    fn fits(&self) -> bool {
+        let margin =
+            |at: usize| self.learned.iter().find(|learned| learned.at == at).map_or(0.0, |l| MOVED_MARGIN * l.moved);
+        let mut reaching = self.all.iter().enumerate().filter(|(_, score)| **score >= self.threshold);
+        reaching.any(|(at, score)| score - margin(at) >= self.threshold)
     }
 
     fn best(&self) -> f32 {
@@ -223,18 +243,18 @@ impl Scores {
         let best = self.best();
         match self.all[at] {
             _ if !self.telling => Verdict::NothingAsked,
-            _ if best < self.threshold => Verdict::NothingFits(self.threshold),
+            _ if !self.fits() => Verdict::NothingFits(self.threshold),
             score if score < best * SHARE_OF_BEST => Verdict::FarFromBest(best * SHARE_OF_BEST),
             _ => Verdict::Crowded,
         }
     }
 
     fn learned_of(&self, at: usize) -> Option<f32> {
-        self.learned.iter().find(|learned| learned.0 == at).and_then(|learned| learned.1)
+        self.learned.iter().find(|learned| learned.at == at).and_then(|learned| learned.cosine)
     }
 
     fn harm_of(&self, at: usize) -> f32 {
-        self.learned.iter().find(|learned| learned.0 == at).map_or(0.0, |learned| learned.2)
+        self.learned.iter().find(|learned| learned.at == at).map_or(0.0, |learned| learned.harm)
     }
 }
 
