@@ -38,6 +38,7 @@ mod providers;
 mod readme;
 mod reload;
 mod retries;
+mod retrieval;
 mod rust_policies;
 mod sdk;
 mod sessions;

@@ -2,6 +2,7 @@
 //! down what reaches it.
 
 mod demo;
+mod embedder;
 mod home;
 mod host;
 mod process;

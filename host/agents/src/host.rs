@@ -22,6 +22,7 @@ use crate::injection::{Blocks, Choice};
 use crate::metrics::{AgentLabels, Metrics};
 use crate::open_turn::{Ending, OpenTurn};
 use crate::possessions::Possessions;
+use crate::question::Asked;
 use crate::recorder::{Begun, MAX_IN_FLIGHT, Recorder};
 use crate::registry::{Agent, Registry};
 use crate::reload::Reloads;
@@ -234,10 +235,11 @@ impl Host {
         {
             tracing::error!(agent = %agent.id, %error, "what the policy keeps cannot be read");
         }
+        let library = self.skills.library(&agent.id);
+        let asked = Asked::about(&view, agent, &library, self.skills.meanings(), &self.metrics);
         let mut hooks = policy.turn(view as Arc<dyn TurnSource>);
         let mut route = hooks.route().await;
         self.count_failure(agent, Hook::Route, &route);
-        let library = self.skills.library(&agent.id);
         let generation = library.generation();
         let refused = matches!(route.value, RouteDecision::Refuse(_));
         let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && !library.is_empty();
@@ -245,7 +247,9 @@ impl Host {
         let mut decided_by = (route.digest, route.source);
         let mut injected = None;
         if selects {
-            let catalog = Arc::new(CatalogView(library.clone())) as Arc<dyn CatalogSource>;
+            let meaning = asked.answered(&self.metrics).await;
+            let catalog = CatalogView::new(library.clone(), agent.config.skills, meaning);
+            let catalog = Arc::new(catalog) as Arc<dyn CatalogSource>;
             let chosen = hooks.select(catalog.clone()).await;
             self.count_failure(agent, Hook::Select, &chosen);
             match &chosen.value {

@@ -16,6 +16,8 @@ pub struct Metrics {
     policy_failures: Family<FailureLabels, Counter>,
     pub(crate) tool_calls: Family<ToolCallLabels, Counter>,
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
+    pub(crate) questions: Family<EmbeddingLabels, Counter>,
+    pub(crate) question_seconds: Histogram,
     pub(crate) samples: Family<SampleLabels, Counter>,
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
     pub(crate) sessions_ended: Family<EndLabels, Counter>,
@@ -45,6 +47,12 @@ struct FailureLabels {
     agent: String,
     hook: &'static str,
     class: &'static str,
+}
+
+/// `in_time`, `late` or `busy`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct EmbeddingLabels {
+    pub(crate) outcome: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -106,6 +114,8 @@ impl Metrics {
             policy_failures: Family::default(),
             tool_calls: Family::default(),
             skills_injected: Family::default(),
+            questions: Family::default(),
+            question_seconds: Histogram::new([1e-3, 2e-3, 4e-3, 6e-3, 8e-3, 10e-3, 15e-3, 25e-3]),
             samples: Family::default(),
             samples_failed: Family::default(),
             sessions_ended: Family::default(),
@@ -130,6 +140,16 @@ impl Metrics {
         );
         registry.register("metaclaw_tool_calls", "Tool calls that a policy was asked about", m.tool_calls);
         registry.register("metaclaw_skills_injected", "Skills put into prompts", m.skills_injected);
+        registry.register(
+            "metaclaw_questions_embedded",
+            "Questions whose meaning was asked for, by whether it came in time to choose skills by it",
+            m.questions,
+        );
+        registry.register(
+            "metaclaw_question_seconds",
+            "From a turn's beginning to the meaning of its question, which is found out while `route` runs",
+            m.question_seconds,
+        );
         registry.register(
             "metaclaw_samples",
             "Finished turns of rl agents, by the policy's verdict, once durable",

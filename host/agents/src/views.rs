@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use config::SkillsConfig;
 use domain::{AgentId, Mode, SessionId, ToolCall, TurnKind, Usage};
 use policy::{CatalogSource, FileSource, KvSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource};
 use protocol::ChatRequest;
-use skills::{Library, Skill};
+use skills::{Library, Meanings, Question, Skill, TemplateSizes};
 
+use crate::question::MAX_TEXT;
 use crate::registry::Agent;
 
 pub(crate) struct TurnView {
@@ -22,7 +24,42 @@ pub(crate) struct TurnView {
 }
 
 /// An agent's skills, as its policy sees them.
-pub struct CatalogView(pub Arc<Library>);
+pub struct CatalogView {
+    library: Arc<Library>,
+    config: SkillsConfig,
+    meaning: Meaning,
+}
+
+/// What is known of the meaning of what a policy may search for.
+pub(crate) enum Meaning {
+    /// Nothing: words alone decide.
+    Unknown,
+    /// It takes microseconds to find out, whatever the words are.
+    Quick(Arc<Meanings>),
+    /// That of the user's text, which is what most policies search for, or for its beginning.
+    Known {
+        /// The text.
+        text: String,
+        /// What it means.
+        vector: Vec<f32>,
+    },
+}
+
+impl CatalogView {
+    /// These skills, found by words as an agent with these settings finds them.
+    pub fn by_words(library: Arc<Library>, config: SkillsConfig) -> Self {
+        CatalogView { library, config, meaning: Meaning::Unknown }
+    }
+
+    pub(crate) fn new(library: Arc<Library>, config: SkillsConfig, meaning: Meaning) -> Self {
+        CatalogView { library, config, meaning }
+    }
+}
+
+/// How many skills an agent with these settings gets by MetaClaw's lists of words.
+pub fn template_sizes(config: &SkillsConfig) -> TemplateSizes {
+    TemplateSizes { general: config.top_k as usize, specific: config.specific_top_k as usize }
+}
 
 pub(crate) struct SampleView {
     pub(crate) request: Arc<ChatRequest>,
@@ -108,27 +145,43 @@ fn message(request: &ChatRequest, index: u32) -> Option<Message<'_>> {
 
 impl CatalogSource for CatalogView {
     fn len(&self) -> usize {
-        self.0.len()
+        self.library.len()
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.0.get(name).is_some()
+        self.library.get(name).is_some()
     }
 
     fn list(&self, offset: usize, limit: usize) -> Vec<SkillSummary> {
-        self.0.list().iter().skip(offset).take(limit).map(|s| summary(s)).collect()
+        self.library.list().iter().skip(offset).take(limit).map(|s| summary(s)).collect()
     }
 
     fn search(&self, query: &str, k: usize) -> Vec<Scored> {
-        let hits = self.0.search(query, k);
+        let made;
+        let vector = match &self.meaning {
+            Meaning::Known { text, vector } if is_beginning(query, text) => Some(vector.as_slice()),
+            Meaning::Quick(meanings) => {
+                made = meanings.embedder().embed(query).ok();
+                made.as_deref()
+            }
+            _ => None,
+        };
+        let (mode, sizes) = (self.config.retrieval, template_sizes(&self.config));
+        let hits = self.library.rank(&Question { text: query, vector, mode, sizes, experience: None }, k);
         hits.into_iter()
             .map(|hit| Scored { name: hit.skill.name.shared(), score: hit.score, tokens: hit.skill.tokens })
             .collect()
     }
 
     fn read(&self, name: &str) -> Option<Arc<str>> {
-        self.0.get(name).map(|s| s.body.as_str().into())
+        self.library.get(name).map(|s| s.body.as_str().into())
     }
+}
+
+/// Whether a policy searches for the user's words. `text` is their beginning, which is what is looked at of long ones.
+fn is_beginning(query: &str, text: &str) -> bool {
+    let long = text.len() + 4 > MAX_TEXT;
+    !query.is_empty() && (text.starts_with(query) || (long && query.starts_with(text)))
 }
 
 fn summary(skill: &Skill) -> SkillSummary {

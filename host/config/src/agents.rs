@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use domain::{AgentId, Mode};
+use domain::{AgentId, Mode, RetrievalMode};
 use serde::Serialize;
 
 use crate::learning::{self, LearningConfig};
@@ -18,6 +18,9 @@ use crate::upstreams::{DEFAULT, UpstreamConfig};
 
 pub use module::{ModuleRef, ModuleSource};
 pub use policy::{PolicyConfig, PolicyHooks};
+
+/// The most skills that a prompt may get.
+const MAX_SKILLS: u32 = 64;
 
 /// One agent's settings, complete.
 #[derive(Clone, Debug)]
@@ -61,6 +64,10 @@ pub struct SkillsConfig {
     pub token_budget: u32,
     /// What matches less well is left out; finite, 0 or more.
     pub min_score: f64,
+    /// How they are found.
+    pub retrieval: RetrievalMode,
+    /// With [`RetrievalMode::Template`]: how many of the turn's category at most, 0 to 64.
+    pub specific_top_k: u32,
 }
 
 /// How an agent trains.
@@ -124,6 +131,8 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
         top_k: reader.for_agent(id, "skills.top_k").unwrap_or_default(),
         token_budget: reader.for_agent(id, "skills.token_budget").unwrap_or_default(),
         min_score: reader.for_agent(id, "skills.min_score").unwrap_or_default(),
+        retrieval: retrieval(id, reader),
+        specific_top_k: specific_top_k(id, reader),
     };
     let named = |text: &String| !text.is_empty();
     let rl = RlConfig {
@@ -146,6 +155,21 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
     let learning = learning::build(id, targets.first(), reader, upstreams);
     let max_context_tokens = reader.for_agent(id, "max_context_tokens");
     AgentConfig { mode: mode(id, reader), targets, fallbacks, max_context_tokens, skills, policy, rl, learning }
+}
+
+fn retrieval(id: &AgentId, reader: &mut Reader<'_>) -> RetrievalMode {
+    match reader.for_agent::<String>(id, "skills.retrieval_mode").as_deref() {
+        Some("template") => RetrievalMode::Template,
+        Some("bm25") => RetrievalMode::Bm25,
+        Some("embedding") => RetrievalMode::Embedding,
+        _ => RetrievalMode::Hybrid,
+    }
+}
+
+/// MetaClaw takes any number.
+fn specific_top_k(id: &AgentId, reader: &mut Reader<'_>) -> u32 {
+    let wanted = reader.for_agent::<i64>(id, "skills.task_specific_top_k").unwrap_or_default();
+    u32::try_from(wanted).unwrap_or(MAX_SKILLS).min(MAX_SKILLS)
 }
 
 /// Where agents have their adapters that name no folder of their own.

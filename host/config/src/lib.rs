@@ -43,7 +43,9 @@ pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use learning::LearningConfig;
 pub use listing::{Listing, Shown};
-pub use load::{Config, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text};
+pub use load::{
+    Config, EmbedderChoice, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text,
+};
 pub use overview::{AgentOverview, Overview, UpstreamOverview};
 pub use paths::Paths;
 pub use problem::{Place, Problem, Problems, Severity};

@@ -60,6 +60,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The skill library, absolute. It need not exist yet.
     pub skills_dir: PathBuf,
+    /// What says what texts mean.
+    pub embedder: EmbedderChoice,
     /// What happens to agents that are not listed.
     pub unknown: UnknownAgents,
     /// The logins for registries, in a file of docker's form, absolute. It is read when a module is fetched.
@@ -74,6 +76,19 @@ pub struct Config {
 pub struct SessionsConfig {
     /// A session without a turn for so long has ended.
     pub idle_timeout: Duration,
+}
+
+/// What says what texts mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EmbedderChoice {
+    /// The best that is installed.
+    Auto,
+    /// Nobody.
+    None,
+    /// A small BERT.
+    MiniLm,
+    /// A table of tokens.
+    Static,
 }
 
 /// How much is kept of a log that goes to a file.
@@ -209,6 +224,12 @@ fn build(
             keep: reader.value("log.keep").unwrap_or(5),
         },
         skills_dir: reader.path("skills.dir").unwrap_or_else(|| paths.home.join("skills")),
+        embedder: match reader.text("skills.embedder").as_deref() {
+            Some("none") => EmbedderChoice::None,
+            Some("minilm") => EmbedderChoice::MiniLm,
+            Some("static") => EmbedderChoice::Static,
+            _ => EmbedderChoice::Auto,
+        },
         unknown: UnknownAgents {
             rule: match reader.value::<String>("agents_unknown").as_deref() {
                 Some("default") => UnknownRule::Default,

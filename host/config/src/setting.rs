@@ -219,7 +219,7 @@ macro_rules! from_setting {
 }
 
 from_setting! {
-    bool: Bool, u16: Integer, u32: Integer, f64: Number, String: Text, Vec<String>: List, Duration: Time,
+    bool: Bool, u16: Integer, u32: Integer, i64: Integer, f64: Number, String: Text, Vec<String>: List, Duration: Time,
     ByteSize: Size, serde_json::Value: Object, SecretRef: Secret, Digest: Digest,
     PublicKey: PublicKey, IpAddr: Host, BaseUrl: Url,
 }

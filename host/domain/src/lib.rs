@@ -29,4 +29,4 @@ pub use sample::{Sample, SampleState, TokenTrace, ToolCall, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};
 pub use size::{ByteSize, InvalidByteSize};
-pub use turn::{DecisionSource, EndReason, Mode, SkillScope, TurnKind, TurnOutcome, TurnRecord, Usage};
+pub use turn::{DecisionSource, EndReason, Mode, RetrievalMode, SkillScope, TurnKind, TurnOutcome, TurnRecord, Usage};

@@ -22,6 +22,37 @@ pub enum TurnKind {
     Side,
 }
 
+/// How an agent's skills are found for a turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RetrievalMode {
+    /// By MetaClaw's lists of words, one for each category; nothing is ranked.
+    Template,
+    /// By the words that question and skill share.
+    Bm25,
+    /// By what they mean.
+    Embedding,
+    /// By both.
+    #[default]
+    Hybrid,
+}
+
+impl RetrievalMode {
+    /// As configuration and answers write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RetrievalMode::Template => "template",
+            RetrievalMode::Bm25 => "bm25",
+            RetrievalMode::Embedding => "embedding",
+            RetrievalMode::Hybrid => "hybrid",
+        }
+    }
+
+    /// Whether it needs to know what texts mean.
+    pub fn embeds(self) -> bool {
+        matches!(self, RetrievalMode::Embedding | RetrievalMode::Hybrid)
+    }
+}
+
 /// Where a skill's folder is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum SkillScope {

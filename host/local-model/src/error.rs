@@ -56,6 +56,17 @@ pub enum ModelError {
     /// Model names become file names.
     #[error("{0:?} is not a model name: use 1 to 64 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")]
     Name(String),
+    /// The name belongs to a model of another kind.
+    #[error("the name {name:?} is taken by {path}: choose another with --name, or remove that one first")]
+    Taken {
+        /// The name.
+        name: String,
+        /// The file that has it.
+        path: PathBuf,
+    },
+    /// No vector can be made of a text.
+    #[error("no vector can be made of this text: {0}")]
+    Text(String),
     /// The model's own chat template refused the conversation.
     #[error("the model's chat template refused the messages: {0}")]
     Template(String),

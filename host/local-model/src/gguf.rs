@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use candle_core::quantized::gguf_file::{Content, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
+use half::f16;
 
 use crate::ModelError;
 use crate::matrix::{BLOCK, BLOCK_BYTES, Matrix};
@@ -111,6 +112,15 @@ impl Gguf {
             return Err(self.error(format!("`{name}` has {} numbers instead of {len}", vector.len())));
         }
         Ok(vector)
+    }
+
+    /// The numbers of a tensor that is stored in 16 bits.
+    pub(crate) fn numbers_f16(&self, name: &str, tensor: &QTensor) -> Result<Vec<f16>, ModelError> {
+        if tensor.dtype() != GgmlDType::F16 {
+            return Err(self.error(format!("`{name}` is stored as {:?} instead of F16", tensor.dtype())));
+        }
+        let bytes = tensor.data().map_err(|e| format_error(&self.path, &e))?;
+        Ok(bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes)).collect())
     }
 
     /// A matrix, brought to Q8_0 if it is stored otherwise. Row `i` is row `order(i)` of the file.

@@ -1,14 +1,17 @@
-//! Models on disk: `NAME.q8_0.gguf` beside `NAME.json`, which says where it came from and what it must be.
+//! Models on disk: `NAME.q8_0.gguf` (one that answers) or `NAME.embedder.gguf` (one that makes vectors) beside `NAME.json`,
+//! which says where it came from and what it must be.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{self, Value};
 use domain::Digest;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::ModelError;
 use crate::gguf::{Gguf, format_error, to_q8_0};
@@ -16,16 +19,65 @@ use crate::template::ChatTemplate;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Shape;
 
-const MODEL_SUFFIX: &str = ".q8_0.gguf";
+const CHAT_SUFFIX: &str = ".q8_0.gguf";
+const EMBEDDER_SUFFIX: &str = ".embedder.gguf";
+const SUFFIXES: [&str; 2] = [CHAT_SUFFIX, EMBEDDER_SUFFIX];
 const RECORD_SUFFIX: &str = ".json";
 /// ggml's number for "mostly Q8_0".
 const FILE_TYPE_Q8_0: u32 = 7;
+
+/// What a model does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// It answers: for an embedded upstream.
+    #[default]
+    Chat,
+    /// It makes vectors of texts: a small BERT.
+    #[serde(rename = "minilm")]
+    MiniLm,
+    /// It makes vectors of texts: a table of tokens.
+    #[serde(rename = "static")]
+    StaticVectors,
+}
+
+impl ModelKind {
+    /// Whether it makes vectors.
+    pub fn embeds(self) -> bool {
+        self != ModelKind::Chat
+    }
+
+    /// As records and answers write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ModelKind::Chat => "chat",
+            ModelKind::MiniLm => "minilm",
+            ModelKind::StaticVectors => "static",
+        }
+    }
+
+    fn suffix(self) -> &'static str {
+        if self.embeds() { EMBEDDER_SUFFIX } else { CHAT_SUFFIX }
+    }
+}
+
+/// Where a model's file came from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// A file's name or an address.
+    pub origin: String,
+    /// The digest of what came from there.
+    pub sha256: Digest,
+}
 
 /// A model that is ready to be loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InstalledModel {
     /// The name it is chosen by.
     pub name: String,
+    /// What it does.
+    #[serde(default)]
+    pub kind: ModelKind,
     /// The GGUF file to load. Not recorded: it is beside the record.
     #[serde(skip)]
     pub path: PathBuf,
@@ -43,7 +95,7 @@ pub struct InstalledModel {
     pub installed: jiff::Timestamp,
     /// Number of parameters.
     pub params: u64,
-    /// Tokens that fit its context.
+    /// Tokens that fit its context; 0 when there is no bound.
     pub context: usize,
     /// The licence its file names, if it does.
     pub license: Option<String>,
@@ -73,7 +125,6 @@ pub fn install(
     progress: &mut dyn FnMut(InstallProgress),
 ) -> Result<InstalledModel, ModelError> {
     check_name(name)?;
-    std::fs::create_dir_all(models_dir).map_err(ModelError::io("create", models_dir))?;
     let source_sha256 = digest_of(source)?;
     let mut gguf = Gguf::open(source)?;
     // All that loading would refuse is refused now.
@@ -81,25 +132,77 @@ pub fn install(
     Tokenizer::read(&gguf)?;
     ChatTemplate::compile(gguf.need_text("tokenizer.chat_template")?)?;
     let params = gguf.tensors().map(|(_, count)| count as u64).sum();
+    let license = gguf.text("general.license").map(str::to_owned);
+    let source = Source { origin: origin.to_owned(), sha256: source_sha256 };
+    let about = InstalledModel::about(name, ModelKind::Chat, source, params, shape.context, license);
+    put(about, models_dir, |file| convert(&mut gguf, params, file.as_file_mut(), progress))
+}
 
-    let path = models_dir.join(format!("{name}{MODEL_SUFFIX}"));
-    write_atomically(&path, |file| convert(&mut gguf, params, file, progress))?;
+impl InstalledModel {
+    /// What is known before its file is written.
+    pub(crate) fn about(
+        name: &str,
+        kind: ModelKind,
+        source: Source,
+        params: u64,
+        context: usize,
+        license: Option<String>,
+    ) -> Self {
+        InstalledModel {
+            name: name.to_owned(),
+            kind,
+            path: PathBuf::new(),
+            source: source.origin,
+            source_sha256: source.sha256.to_string(),
+            sha256: String::new(),
+            bytes: 0,
+            modified: 0,
+            installed: jiff::Timestamp::now(),
+            params,
+            context,
+            license,
+        }
+    }
+}
+
+/// Installs a file of this content once `check` finds nothing wrong with it.
+pub(crate) fn save(
+    about: InstalledModel,
+    models_dir: &Path,
+    metadata: &[(String, Value)],
+    tensors: &[(String, QTensor)],
+    check: impl FnOnce(&Path) -> Result<(), ModelError>,
+) -> Result<InstalledModel, ModelError> {
+    let metadata: Vec<_> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    put(about, models_dir, |file| {
+        let path = file.path().to_owned();
+        let mut out = BufWriter::new(file.as_file_mut());
+        gguf_file::write(&mut out, &metadata, &tensors).map_err(|e| format_error(&path, &e))?;
+        out.flush().map_err(ModelError::io("write", &path))?;
+        drop(out);
+        check(&path)
+    })
+}
+
+/// Writes a model's file, and then its record.
+fn put(
+    about: InstalledModel,
+    models_dir: &Path,
+    write: impl FnOnce(&mut NamedTempFile) -> Result<(), ModelError>,
+) -> Result<InstalledModel, ModelError> {
+    check_name(&about.name)?;
+    std::fs::create_dir_all(models_dir).map_err(ModelError::io("create", models_dir))?;
+    let path = models_dir.join(format!("{}{}", about.name, about.kind.suffix()));
+    let others = SUFFIXES.iter().map(|suffix| models_dir.join(format!("{}{suffix}", about.name)));
+    if let Some(other) = others.filter(|other| *other != path).find(|other| other.exists()) {
+        return Err(ModelError::Taken { name: about.name, path: other });
+    }
+    write_atomically(&path, write)?;
     let (bytes, modified) = stamp(&path)?;
-    let installed = InstalledModel {
-        name: name.to_owned(),
-        source: origin.to_owned(),
-        source_sha256: source_sha256.to_string(),
-        sha256: digest_of(&path)?.to_string(),
-        bytes,
-        modified,
-        installed: jiff::Timestamp::now(),
-        params,
-        context: shape.context,
-        license: gguf.text("general.license").map(str::to_owned),
-        path,
-    };
+    let installed = InstalledModel { sha256: digest_of(&path)?.to_string(), bytes, modified, path, ..about };
     let record = serde_json::to_vec_pretty(&installed).unwrap_or_default();
-    let record_path = models_dir.join(format!("{name}{RECORD_SUFFIX}"));
+    let record_path = models_dir.join(format!("{}{RECORD_SUFFIX}", installed.name));
     write_atomically(&record_path, |file| file.write_all(&record).map_err(ModelError::io("write", &record_path)))?;
     Ok(installed)
 }
@@ -117,7 +220,7 @@ pub fn list(models_dir: &Path) -> Result<Vec<InstalledModel>, ModelError> {
     let mut models = Vec::new();
     for entry in entries {
         let file = entry.map_err(ModelError::io("read", models_dir))?.file_name();
-        if let Some(name) = file.to_str().and_then(|file| file.strip_suffix(MODEL_SUFFIX)) {
+        if let Some(name) = file.to_str().and_then(stem) {
             models.push(find(models_dir, name)?);
         }
     }
@@ -131,11 +234,13 @@ pub fn list(models_dir: &Path) -> Result<Vec<InstalledModel>, ModelError> {
 /// When there is none, or its record cannot be read.
 pub fn find(models_dir: &Path, name: &str) -> Result<InstalledModel, ModelError> {
     check_name(name)?;
-    let path = models_dir.join(format!("{name}{MODEL_SUFFIX}"));
-    match record_of(&path)? {
-        Some(record) if path.exists() => Ok(record),
-        _ => Err(ModelError::NotInstalled { name: name.to_owned(), dir: models_dir.to_owned() }),
+    let paths = SUFFIXES.iter().map(|suffix| models_dir.join(format!("{name}{suffix}")));
+    if let Some(path) = paths.into_iter().find(|path| path.exists())
+        && let Some(record) = record_of(&path)?
+    {
+        return Ok(record);
     }
+    Err(ModelError::NotInstalled { name: name.to_owned(), dir: models_dir.to_owned() })
 }
 
 /// Reads the whole file of an installed model and compares its digest with the recorded one.
@@ -188,8 +293,13 @@ pub(crate) fn check_file(path: &Path) -> Result<Digest, ModelError> {
 /// The name of the model in that file.
 pub(crate) fn name_of(path: &Path) -> String {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
-    let name = file.strip_suffix(MODEL_SUFFIX).or_else(|| file.strip_suffix(".gguf"));
+    let name = stem(&file).or_else(|| file.strip_suffix(".gguf"));
     name.unwrap_or(&file).to_owned()
+}
+
+/// The name in a model's file name; none for other files.
+fn stem(file: &str) -> Option<&str> {
+    SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix))
 }
 
 fn check_name(name: &str) -> Result<(), ModelError> {
@@ -204,7 +314,7 @@ fn check_name(name: &str) -> Result<(), ModelError> {
 /// The record beside a model file, if it has one.
 fn record_of(model: &Path) -> Result<Option<InstalledModel>, ModelError> {
     let file = model.file_name().unwrap_or_default().to_string_lossy();
-    let Some(name) = file.strip_suffix(MODEL_SUFFIX) else { return Ok(None) };
+    let Some(name) = stem(&file) else { return Ok(None) };
     let path = model.with_file_name(format!("{name}{RECORD_SUFFIX}"));
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
@@ -271,10 +381,13 @@ fn convert(
 }
 
 /// Writes a file beside its final place, makes it durable, and moves it there.
-fn write_atomically(path: &Path, write: impl FnOnce(&mut File) -> Result<(), ModelError>) -> Result<(), ModelError> {
+fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut NamedTempFile) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(ModelError::io("create a file in", dir))?;
-    write(file.as_file_mut())?;
+    let mut file = NamedTempFile::new_in(dir).map_err(ModelError::io("create a file in", dir))?;
+    write(&mut file)?;
     file.as_file().sync_all().map_err(ModelError::io("write", path))?;
     file.persist(path).map_err(|e| ModelError::io("write", path)(e.error))?;
     let synced = File::open(dir).and_then(|dir| dir.sync_all());

@@ -1,4 +1,5 @@
-//! The embedded model: a small Llama-family model that answers on the host's own CPU, with no upstream at all.
+//! The models that run on the host's own CPU: a small Llama-family model that answers with no upstream at all, and
+//! [`TextEmbedder`]s, which say how near two texts are in meaning.
 //!
 //! [`install`] turns a GGUF file into one that loads fast; [`Model::load`] reads it; [`Engine`] answers [`Request`]s
 //! with it on a thread of its own, several at a time, and keeps what it computed for each session. An [`Adapter`]
@@ -11,6 +12,7 @@
 mod adapter;
 mod chat;
 mod compute;
+mod embed;
 mod engine;
 mod error;
 mod forward;
@@ -30,9 +32,10 @@ mod worker;
 
 pub use adapter::{Adapter, AdapterLayer, LowRank, Projection};
 pub use chat::ChatMessage;
+pub use embed::{EmbedderFiles, TextEmbedder, install_embedder};
 pub use engine::{Engine, EngineOptions, Event, Finish, FinishReason, Request};
 pub use error::{ModelError, SubmitError};
-pub use install::{InstallProgress, InstalledModel, digest_of, find, install, list, remove, verify};
+pub use install::{InstallProgress, InstalledModel, ModelKind, Source, digest_of, find, install, list, remove, verify};
 pub use model::{Model, ModelInfo};
 pub use sample::Sampling;
 

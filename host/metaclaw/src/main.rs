@@ -4,6 +4,7 @@ mod admin;
 mod bank;
 mod cli;
 mod commands;
+mod embedder;
 mod evolver;
 mod exit;
 mod keyring;

@@ -27,9 +27,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long a module that a registry did not give is waited for before it is asked again, at first and at most.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 const ASK_AGAIN_AT_MOST: Duration = Duration::from_secs(600);
-/// The keys that hold from a host's start to its end: its addresses, its log, and where its folders are. A running host takes over
+/// The keys that hold from a host's start to its end: its addresses, its log, where its folders are, and who says what texts mean. A running host takes over
 /// all others.
-const FIXED: &[&str] = &["proxy.host", "proxy.port", "admin.listen", "log.max_size", "log.keep", "skills.dir"];
+const FIXED: &[&str] =
+    &["proxy.host", "proxy.port", "admin.listen", "log.max_size", "log.keep", "skills.dir", "skills.embedder"];
 /// Of those that hold, the one that decides who can reach the host at all.
 const BOUND_TO: &str = "proxy.host";
 

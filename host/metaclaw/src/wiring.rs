@@ -15,6 +15,7 @@ use server::Bounds;
 use skills::{SkillTree, TreeOptions};
 use upstream::{HttpUpstream, Settings};
 
+use crate::embedder;
 use crate::modules::{self, Sources};
 
 /// Everything that can be made without the runtime.
@@ -36,12 +37,18 @@ pub(crate) type Backends = HashMap<String, (UpstreamConfig, Arc<Backend>)>;
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
     let options = EngineOptions { compiler: Some(modules::compiler(&config.home)?), ..EngineOptions::default() };
     let engine = Arc::new(Engine::new(options)?);
-    let skills = SkillTree::open(&config.skills_dir, TreeOptions::default())?;
+    let (meanings, mut problems) = match embedder::start(config) {
+        (meanings, Some(problem)) => {
+            tracing::warn!("{problem}");
+            (meanings, vec![problem])
+        }
+        (meanings, None) => (meanings, Vec::new()),
+    };
+    let skills = SkillTree::open_understood(&config.skills_dir, TreeOptions::default(), meanings)?;
     let backends = backends(config, &Backends::new())?;
     let registries = Arc::new(Modules::of(&config.home));
     registries.begin(modules::pinned(config), Limits::STARTING);
     let sources = Sources { registries: &registries, auth_file: config.registry_auth.as_deref() };
-    let mut problems = Vec::new();
     let configured = configured(config, &backends, |id, config| {
         let policy = agent_policy(&engine, config, None, sources).map_err(|error| {
             problems.push(format!("agent `{id}` is not served: {error:#}"));

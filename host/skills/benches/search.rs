@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use domain::AgentId;
-use skills::{Shelf, SkillTree, TreeOptions, add_skill};
+use domain::{AgentId, Digest, RetrievalMode, SkillScope};
+use skills::{Embedder, Library, Question, Shelf, Skill, SkillTree, TemplateSizes, TreeOptions, add_skill, embed_now};
 
 const SUBJECTS: [&str; 40] = [
     "debugging",
@@ -99,5 +99,66 @@ fn search(c: &mut Criterion) {
     c.bench_function("library", |b| b.iter(|| tree.library(black_box(&AgentId::Default))));
 }
 
-criterion_group!(benches, search);
+/// Vectors as long as MiniLM's, without its work.
+struct Scattered;
+
+impl Embedder for Scattered {
+    fn model(&self) -> Digest {
+        Digest::of(b"scattered")
+    }
+
+    fn dims(&self) -> usize {
+        384
+    }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
+
+    fn threshold(&self) -> f32 {
+        0.01
+    }
+
+    fn embed(&self, text: &str) -> Result<Vec<f32>, String> {
+        let seed = Digest::of(text.as_bytes());
+        let bytes = seed.as_bytes();
+        let numbers: Vec<f32> =
+            (0..self.dims()).map(|i| f32::from(bytes[i % 32] ^ bytes[(i * 7 + i / 32) % 32]) - 127.5).collect();
+        let length = numbers.iter().map(|x| x * x).sum::<f32>().sqrt();
+        Ok(numbers.iter().map(|x| x / length).collect())
+    }
+}
+
+/// Words and meaning together, for more and more skills.
+fn rank(c: &mut Criterion) {
+    for count in [10, 100, 1_000, 10_000] {
+        let skill = |i: usize| {
+            let subject = SUBJECTS[i % SUBJECTS.len()];
+            let other = SUBJECTS[i / SUBJECTS.len() % SUBJECTS.len()];
+            let text = format!(
+                "---\nname: {subject}-{i}\ndescription: Use when the user asks about {subject} and {other}, case {i}.\n\
+                 ---\n1. Name the goal of the {subject} in one sentence.\n2. List what is known.\n"
+            );
+            Skill::parse(text.as_bytes(), "x", SkillScope::Own).expect("a sound skill")
+        };
+        let library = Library::of((0..count).map(skill).collect());
+        c.bench_function(&format!("words, {count} skills"), |b| b.iter(|| library.search(black_box(&LONG[..120]), 16)));
+        embed_now(&library, &Scattered, None);
+        let vector = Scattered.embed(LONG).expect("a vector");
+        for (name, text) in [("short", &LONG[..120]), ("800 bytes", LONG)] {
+            let question = Question {
+                text,
+                vector: Some(&vector),
+                mode: RetrievalMode::Hybrid,
+                sizes: TemplateSizes { general: 6, specific: 10 },
+                experience: None,
+            };
+            c.bench_function(&format!("hybrid, {count} skills, {name}"), |b| {
+                b.iter(|| library.rank(black_box(&question), 16));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, search, rank);
 criterion_main!(benches);

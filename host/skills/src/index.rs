@@ -36,7 +36,7 @@ const EVIDENCE: f32 = 0.4;
 /// in a description is still enough, with five one in a name; a hundred demand two of either.
 const EVIDENCE_GROWTH: f32 = 0.65;
 /// What is found must have at least this share of the best hit's score.
-const SHARE_OF_BEST: f32 = 0.3;
+pub(crate) const SHARE_OF_BEST: f32 = 0.3;
 
 /// A field of a skill.
 struct Field {
@@ -90,10 +90,22 @@ struct Posting {
 }
 
 /// A skill's gain and evidence, by position in the list that was indexed.
-#[derive(Clone, Copy, Default)]
-struct Tally {
-    gain: f32,
-    evidence: f32,
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// Its BM25 score.
+    pub(crate) gain: f32,
+    /// How telling the terms are that it shares with the query.
+    pub(crate) evidence: f32,
+}
+
+/// What the words of a query say of each skill.
+#[derive(Debug, Default)]
+pub(crate) struct Weighed {
+    pub(crate) tallies: Vec<Tally>,
+    /// The evidence that the query demands, in multiples of what one telling term demands: at least 1.
+    pub(crate) length: f32,
+    /// Whether any of its terms says something of a subject, known or not.
+    pub(crate) telling: bool,
 }
 
 /// Document vectors by spelling: no two terms are ever confused.
@@ -195,15 +207,30 @@ impl Index {
         if self.words.is_empty() {
             return Vec::new();
         }
+        let weighed = self.weigh(query);
+        let needed = weighed.evidence_needed();
+        let enough = weighed.tallies.iter().enumerate().filter(|(_, tally)| tally.evidence >= needed);
+        let mut hits: Vec<(usize, f32)> = enough.map(|(skill, tally)| (skill, tally.gain)).collect();
+        hits.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let least = hits.first().map_or(0.0, |best| best.1 * SHARE_OF_BEST);
+        hits.retain(|hit| hit.1 >= least);
+        hits.truncate(k);
+        hits
+    }
+
+    /// What the words of a query say of each skill, whether it is enough or not.
+    pub(crate) fn weigh(&self, query: &str) -> Weighed {
         let mut tallies = vec![Tally::default(); self.skills];
         let mut seen = vec![false; self.words.len()];
         let mut length = 0.0;
+        let mut telling = false;
         let mut visit = |term: &str, kind: TermKind| {
             let hash = hash(term);
             let (id, share) = match self.id_of(term, hash) {
                 Some(id) => (id, 1.0),
                 None if is_common(term, hash, kind) => return,
                 None => {
+                    telling = true;
                     length += share_of_length(kind);
                     match self.relatives(term).max_by_key(|id| common_prefix(term, &self.words[*id as usize])) {
                         Some(id) => (id, RELATED),
@@ -211,6 +238,7 @@ impl Index {
                     }
                 }
             };
+            telling = true;
             let id = id as usize;
             if std::mem::replace(&mut seen[id], true) {
                 return;
@@ -229,14 +257,14 @@ impl Index {
         each_term(head, &mut visit);
         each_term(tail, &mut visit);
 
-        let needed = EVIDENCE * (1.0 + EVIDENCE_GROWTH * length.max(1.0).ln());
-        let enough = tallies.iter().enumerate().filter(|(_, tally)| tally.evidence >= needed);
-        let mut hits: Vec<(usize, f32)> = enough.map(|(skill, tally)| (skill, tally.gain)).collect();
-        hits.sort_by(|a, b| b.1.total_cmp(&a.1));
-        let least = hits.first().map_or(0.0, |best| best.1 * SHARE_OF_BEST);
-        hits.retain(|hit| hit.1 >= least);
-        hits.truncate(k);
-        hits
+        Weighed { tallies, length: 1.0 + EVIDENCE_GROWTH * length.max(1.0).ln(), telling }
+    }
+}
+
+impl Weighed {
+    /// What a skill's evidence must come to if words alone decide.
+    pub(crate) fn evidence_needed(&self) -> f32 {
+        EVIDENCE * self.length
     }
 }
 

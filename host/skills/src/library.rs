@@ -1,14 +1,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use domain::Digest;
 
-use crate::index::Index;
+use crate::index::{Index, Weighed};
 use crate::scan::Folder;
+use crate::vectors::Table;
 use crate::{Skill, SkillProblem};
 
 /// What one agent sees at one moment: the shared skills and its own, its own winning by name. It never changes; a newer
-/// one takes its place.
+/// one takes its place. Only what its skills mean may become known later than the skills themselves.
 #[derive(Debug)]
 pub struct Library {
     /// Sorted by name.
@@ -16,6 +18,8 @@ pub struct Library {
     problems: Vec<SkillProblem>,
     index: Index,
     digest: Digest,
+    /// What the skills mean; none as long as nobody has said.
+    table: ArcSwapOption<Table>,
 }
 
 /// A skill that fits a query.
@@ -46,7 +50,7 @@ impl Library {
             .flat_map(|skill| [skill.name.as_str().as_bytes(), b"\n", skill.digest.as_bytes()].concat())
             .collect();
         let digest = Digest::of(&names_and_digests);
-        Library { index: Index::default(), skills, problems, digest }
+        Library { index: Index::default(), skills, problems, digest, table: ArcSwapOption::empty() }
     }
 
     /// Makes the index, or takes it over from the library that this one replaces when nothing it depends on changed.
@@ -92,8 +96,11 @@ impl Library {
 
     /// The skill of that name.
     pub fn get(&self, name: &str) -> Option<&Arc<Skill>> {
-        let at = self.skills.binary_search_by(|skill| skill.name.as_str().cmp(name)).ok()?;
-        self.skills.get(at)
+        self.skills.get(self.position(name)?)
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.skills.binary_search_by(|skill| skill.name.as_str().cmp(name)).ok()
     }
 
     /// The best `k` skills for the words of `query`, best first; none when none fits. Of a query over 8 KiB the first
@@ -101,6 +108,25 @@ impl Library {
     pub fn search(&self, query: &str, k: usize) -> Vec<Scored> {
         let hits = self.index.search(query, k).into_iter();
         hits.map(|(at, score)| Scored { skill: Arc::clone(&self.skills[at]), score }).collect()
+    }
+
+    /// What the words of `query` say of each skill.
+    pub(crate) fn weigh(&self, query: &str) -> Weighed {
+        self.index.weigh(query)
+    }
+
+    /// What the skills mean, as far as it is known.
+    pub(crate) fn table(&self) -> Option<Arc<Table>> {
+        self.table.load_full()
+    }
+
+    pub(crate) fn set_table(&self, table: Table) {
+        self.table.store(Some(Arc::new(table)));
+    }
+
+    /// Whether it is known of every skill what it means.
+    pub fn is_understood(&self) -> bool {
+        self.table.load().as_ref().is_some_and(|table| table.is_complete())
     }
 
     /// What is in this agent's folders and not served.

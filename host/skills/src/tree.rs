@@ -13,7 +13,7 @@ use rustc_hash::FxBuildHasher;
 
 use crate::scan::{Scan, Scanner};
 use crate::watch::Watch;
-use crate::{Library, SkillProblem, SkillsError};
+use crate::{Library, Meanings, SkillProblem, SkillsError};
 
 /// After a change, wait until nothing more happens for this long, so that an editor's steps are seen as one …
 const QUIET: Duration = Duration::from_millis(40);
@@ -48,6 +48,8 @@ pub struct TreeOptions {
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
     stop: AtomicBool,
+    /// Whoever finds out what the skills mean.
+    meanings: Option<Arc<Meanings>>,
 }
 
 #[derive(Debug)]
@@ -75,11 +77,22 @@ impl SkillTree {
     /// Reads the tree, which blocks on the disk, and, if asked to, follows it. The root need not exist yet: then there
     /// are no skills until it does.
     pub fn open(root: &Path, options: TreeOptions) -> Result<Arc<Self>, SkillsError> {
+        Self::open_understood(root, options, None)
+    }
+
+    /// The same, and has `meanings` find out what the skills mean, now and whenever they change.
+    pub fn open_understood(
+        root: &Path,
+        options: TreeOptions,
+        meanings: Option<Arc<Meanings>>,
+    ) -> Result<Arc<Self>, SkillsError> {
         let mut scanner = Scanner::new(root);
         let scan = scanner.scan();
         let snapshot = Snapshot::of(&scan, None);
         snapshot.report_since(None);
-        let shared = Arc::new(Shared { snapshot: ArcSwap::from_pointee(snapshot), stop: AtomicBool::new(false) });
+        let snapshot = ArcSwap::from_pointee(snapshot);
+        let shared = Arc::new(Shared { snapshot, stop: AtomicBool::new(false), meanings });
+        shared.have_understood();
         let follower =
             options.follow.then(|| Follower::start(scanner, scan, Arc::clone(&shared), options)).transpose()?;
         Ok(Arc::new(SkillTree { shared, follower: Mutex::new(follower) }))
@@ -94,6 +107,11 @@ impl SkillTree {
     /// The shared skills alone: what every agent without a folder sees.
     pub fn shared(&self) -> Arc<Library> {
         Arc::clone(&self.shared.snapshot.load().shared)
+    }
+
+    /// Whoever finds out what the skills mean.
+    pub fn meanings(&self) -> Option<&Arc<Meanings>> {
+        self.shared.meanings.as_ref()
     }
 
     /// The agents that have skills or a folder of their own, sorted.
@@ -119,12 +137,24 @@ impl SkillTree {
                 tracing::error!("the thread that follows the skills had failed");
             }
         }
+        if let Some(meanings) = &self.shared.meanings {
+            meanings.close();
+        }
     }
 }
 
 impl Drop for SkillTree {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+impl Shared {
+    fn have_understood(&self) {
+        if let Some(meanings) = &self.meanings {
+            let snapshot = self.snapshot.load();
+            meanings.follow(snapshot.agents.values().chain([&snapshot.shared]).cloned().collect());
+        }
     }
 }
 
@@ -199,6 +229,7 @@ fn follow(
         let snapshot = Snapshot::of(&scan, Some(&before));
         snapshot.report_since(Some(&before));
         shared.snapshot.store(Arc::new(snapshot));
+        shared.have_understood();
         cost = started.elapsed();
     }
 }

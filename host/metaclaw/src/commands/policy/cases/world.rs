@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use agents::CatalogView;
 use anyhow::Context;
-use domain::{AgentId, Mode, SessionId, SkillScope, ToolCall, TurnKind};
+use config::SkillsConfig;
+use domain::{AgentId, Mode, RetrievalMode, SessionId, SkillScope, ToolCall, TurnKind};
 use policy::{
     CatalogSource, FileSource, KvChanges, KvSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource,
 };
@@ -69,7 +70,10 @@ impl World {
                 kept: kept.clone(),
                 folders: folders.clone(),
             }),
-            catalog: Arc::new(CaseCatalog { library: CatalogView(Library::of(skills)), case: case.clone() }),
+            catalog: Arc::new(CaseCatalog {
+                library: CatalogView::by_words(Library::of(skills), usual()),
+                case: case.clone(),
+            }),
             sample: Arc::new(CaseSample {
                 agent: agent(&case.sample.agent)?,
                 session: session(&case.sample.session)?,
@@ -80,6 +84,18 @@ impl World {
             kept,
             folders,
         })
+    }
+}
+
+/// What an agent's settings say of skills that says nothing.
+fn usual() -> SkillsConfig {
+    SkillsConfig {
+        enabled: true,
+        top_k: 6,
+        token_budget: 2_000,
+        min_score: 0.0,
+        retrieval: RetrievalMode::Bm25,
+        specific_top_k: 10,
     }
 }
 

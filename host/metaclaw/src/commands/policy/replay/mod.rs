@@ -258,7 +258,7 @@ impl Player {
             && scene.config.skills.enabled
             && !scene.library.is_empty();
         if selects {
-            let catalog = Arc::new(CatalogView(scene.library.clone()));
+            let catalog = Arc::new(CatalogView::by_words(scene.library.clone(), scene.config.skills));
             let chosen = call.select(catalog.clone()).await;
             decisions.note(Hook::Select, &chosen);
             decisions.decided_by = Some(chosen.digest);
