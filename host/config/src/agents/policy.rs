@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use domain::{
-    AgentId, BreakerLimits, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, RetrievalMode, WarmInstances,
+    AgentId, BreakerLimits, Fallback, FileGrant, Hook, PerHook, PolicyGrants, PolicyLimits, RetrievalMode,
+    WarmInstances,
 };
 use serde_json::json;
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use ::config::Paths;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
-use config::Config;
 use domain::{AgentId, InvalidAgentName, SkillScope};
 use serde_json::{Value, json};
 use skills::{MAX_FILE_BYTES, Shelf, Skill, SkillName, SkillTree, TreeOptions, add_skill, render_block};
