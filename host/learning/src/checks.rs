@@ -96,7 +96,7 @@ impl Context<'_> {
             // What cannot be a name is shown without what could be in it.
             let name = shown(&proposal.name, &self.ids(), 64);
             let outcome = if checked.len() < MAX_PROPOSALS {
-                self.one(proposal, &checked)
+                self.one(&proposal, &checked)
             } else {
                 Err(format!("a lesson has at most {MAX_PROPOSALS} proposals"))
             };
@@ -117,7 +117,7 @@ impl Context<'_> {
         is_id.then_some(session).into_iter().collect()
     }
 
-    fn one(&self, proposal: Proposal, before: &[Checked]) -> Result<Checked, String> {
+    fn one(&self, proposal: &Proposal, before: &[Checked]) -> Result<Checked, String> {
         let name = name(&proposal.name)?;
         if before.iter().any(|other| other.name == name.as_str()) {
             return Err("another proposal of this lesson has the same name".to_owned());
@@ -125,7 +125,7 @@ impl Context<'_> {
         if proposal.action == "retire" {
             return self.retirement(&name);
         }
-        let (document, doubt) = self.document(&name, &proposal)?;
+        let (document, doubt) = self.document(&name, proposal)?;
         let said = format!("{}\n{}", document.description, document.body);
         let (document, moved) = self.in_its_place(document, &said, &proposal.replaces)?;
         let name = document.name.clone();
