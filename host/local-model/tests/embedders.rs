@@ -1,6 +1,7 @@
 //! What makes vectors of texts, against what the models' own libraries make of them: `embed/golden.py`.
 
-#[cfg(test)]
+#![cfg(test)]
+
 mod common;
 
 use std::collections::HashMap;

@@ -7,9 +7,11 @@ use tests::within;
 
 use super::*;
 
-type Faults = Vec<fn(&str) -> Reply>;
+/// What the model says in the place of this answer, which would be good.
+type Fault = fn(&str) -> Reply;
+type Faults = Vec<Fault>;
 
-fn faults<const N: usize>(list: [fn(&str) -> Reply; N]) -> Faults {
+fn faults<const N: usize>(list: [Fault; N]) -> Faults {
     list.to_vec()
 }
 
@@ -17,7 +19,7 @@ fn faults<const N: usize>(list: [fn(&str) -> Reply; N]) -> Faults {
 async fn faults_of_the_model_lose_nothing_and_are_not_silent() {
     let good = || Reply::Words(proposals(&[tides("Look at the table.")]));
     let whole = proposals(&[tides("Look at the table.")]);
-    let twice = |fault: fn(&str) -> Reply| faults([fault, fault]);
+    let twice = |fault: Fault| faults([fault, fault]);
     // What the model answers first, and how many attempts fail before the good answer comes.
     let cases: Vec<(&str, Faults, u64)> = vec![
         ("repaired", faults([|_| Reply::Words("{\"proposals\": [".into())]), 0),
@@ -32,7 +34,7 @@ async fn faults_of_the_model_lose_nothing_and_are_not_silent() {
         ("silent", faults([|_| Reply::Silence]), 1),
         ("garbage", faults([|_| Reply::Status(200, "<html>".into())]), 1),
     ];
-    let scripts: HashMap<String, VecDeque<fn(&str) -> Reply>> =
+    let scripts: HashMap<String, VecDeque<Fault>> =
         cases.iter().map(|(name, faults, _)| (format!("case-{name}"), faults.iter().copied().collect())).collect();
     let scripts = Mutex::new(scripts);
     let upstream = upstream(move |seen| {
