@@ -141,7 +141,7 @@ impl Experience for Seen {
 fn experience_moves_a_skill_and_harm_sinks_it() {
     let library = library();
     let seen = Seen(vec![
-        ("good-night", vec![0.0, 5.0, 0.0, 0.0], 0.0),
+        ("good-night", vec![0.0, 3.0, 0.0, 0.0], 0.0),
         ("speak-french", Vec::new(), 0.9),
         ("gone", vec![1.0, 0.0, 0.0, 0.0], 0.0),
         ("keep-invoices", vec![1.0], 0.0),
