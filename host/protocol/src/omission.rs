@@ -51,8 +51,11 @@ impl Omission {
 impl ChatRequest {
     /// What the request weighs: bytes of text, from which tokens can be estimated. Images and recordings count as a fixed number.
     pub fn weight(&self) -> usize {
-        let rest = self.body.len() - self.messages.iter().map(|message| message.whole.len()).sum::<usize>();
-        rest + self.messages.iter().map(|message| self.weight_of(message)).sum::<usize>()
+        self.beside_messages() + self.messages.iter().map(|message| self.weight_of(message)).sum::<usize>()
+    }
+
+    fn beside_messages(&self) -> usize {
+        self.body.len() - self.messages.iter().map(|message| message.whole.len()).sum::<usize>()
     }
 
     /// What the request weighs without these messages.
@@ -72,7 +75,8 @@ impl ChatRequest {
     /// What to leave out so that the rest weighs `room` at most, as [`weight`](Self::weight) counts. It may weigh more all the same: what must stay
     /// stays.
     pub fn omit(&self, room: usize) -> Omission {
-        let total = self.weight();
+        let units = self.units();
+        let total = self.beside_messages() + units.iter().map(|unit| unit.weight).sum::<usize>();
         if total <= room {
             return Omission::default();
         }
@@ -81,18 +85,17 @@ impl ChatRequest {
         let excess = (total - room).div_ceil(step) * step;
         let mut gone = vec![false; self.messages.len()];
         let mut shed = 0;
-        let units = self.units();
         let last_words = units.iter().rposition(|unit| unit.kind == Role::User).unwrap_or(0);
         let last = units.len().saturating_sub(1);
         for (at, unit) in units.iter().enumerate() {
             let stays = unit.kind == Role::System || at == last_words || at == last;
             // What is left of an exchange whose question has gone would begin the conversation with an answer.
             let dangles = at < last_words && unit.kind != Role::User && shed > 0;
-            if stays || (shed >= excess && !dangles) {
-                if !stays {
-                    break;
-                }
+            if stays {
                 continue;
+            }
+            if shed >= excess && !dangles {
+                break;
             }
             unit.messages.clone().for_each(|message| gone[message] = true);
             shed += unit.weight;

@@ -3,7 +3,7 @@
 //! `score = cosine + 0.25 * words - harm`, with `words = gain / (gain + 8 * length)`: the words' BM25 gain, which must be the larger
 //! the longer the question. Both parts have absolute scales, so one threshold serves agents with five skills and with five hundred.
 //! It asks evidence of the turn: when not even the best skill reaches it, none is chosen; otherwise those that come near the best.
-//! The numbers were found on half of MetaTool's ToolE and on the shipped skills; `make eval-skills` measures the other half.
+//! The numbers were found on a fifth of MetaTool's ToolE and on the shipped skills; `make eval-skills` measures on the rest.
 
 use std::sync::Arc;
 
