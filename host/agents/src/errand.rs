@@ -90,11 +90,10 @@ impl Upstreams {
     pub(crate) fn window(&self, target: &Target, asked: &str, agent: &AgentConfig) -> Option<Window> {
         let upstream = self.all.get(&*target.upstream)?;
         let model = if target.model.is_empty() { asked } else { &target.model };
-        let known = || upstream.window.or_else(|| upstream.backend.window()).or_else(|| config::model_window(model));
-        let tokens = match agent.max_context_tokens {
+        let tokens = |known: Option<u32>| match agent.max_context_tokens {
             Some(0) => None,
             Some(tokens) => Some(tokens),
-            None => known(),
+            None => upstream.window.or_else(|| upstream.backend.window()).or(known),
         };
         Some(upstream.gauges.window(model, tokens))
     }

@@ -26,9 +26,11 @@ const MAX_MODELS: u64 = 256;
 /// What is known of the tokenizers behind one upstream, by the names of its models.
 pub(crate) struct Gauges(Cache<String, Arc<Gauge>>);
 
-/// What is known of one tokenizer.
+/// What is known of one model.
 #[derive(Debug, Default)]
 struct Gauge {
+    /// Tokens of its window by its name, looked up once.
+    window: Option<u32>,
     /// Bytes to a token, as the bits of a float; 0 while nothing is known.
     ratio: AtomicU32,
     /// How many prompts have been counted.
@@ -55,10 +57,11 @@ impl Gauges {
         Gauges(Cache::new(MAX_MODELS))
     }
 
-    /// The window for this model; `tokens`, if anybody has said how many.
-    pub(crate) fn window(&self, model: &str, tokens: Option<u32>) -> Window {
-        let gauge = self.0.get(model).unwrap_or_else(|| self.0.get_with(model.to_owned(), Arc::default));
-        Window { gauge, tokens }
+    /// The window for this model. `tokens` says how many it has, given how many models of that name have.
+    pub(crate) fn window(&self, model: &str, tokens: impl FnOnce(Option<u32>) -> Option<u32>) -> Window {
+        let new = || Arc::new(Gauge { window: config::model_window(model), ..Gauge::default() });
+        let gauge = self.0.get(model).unwrap_or_else(|| self.0.get_with(model.to_owned(), new));
+        Window { tokens: tokens(gauge.window), gauge }
     }
 }
 
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn what_a_model_has_counted_decides_what_fits() {
         let gauges = Gauges::new();
-        let window = |model: &str| gauges.window(model, Some(8_000));
+        let window = |model: &str| gauges.window(model, |_| Some(8_000));
         // About 25,000 bytes.
         let request = request(20, Some(1_000));
         assert!(window("a").fit(&request, None).is_empty(), "7,000 tokens of 4.2 bytes");
@@ -191,7 +194,7 @@ mod tests {
     #[test]
     fn a_model_that_finds_it_too_long_gets_less_at_once() {
         let gauges = Gauges::new();
-        let window = gauges.window("m", Some(8_600));
+        let window = gauges.window("m", |_| Some(8_600));
         let request = request(20, None);
         let mut before = window.fit(&request, None);
         assert!(before.is_empty());
@@ -206,7 +209,7 @@ mod tests {
     #[test]
     fn the_answer_and_the_block_have_their_room() {
         let gauges = Gauges::new();
-        let window = gauges.window("m", Some(8_600));
+        let window = gauges.window("m", |_| Some(8_600));
         assert!(window.fit(&request(20, None), None).is_empty());
         assert!(!window.fit(&request(20, Some(4_000)), None).is_empty(), "a long answer wants room");
         assert!(!window.fit(&request(20, Some(u32::MAX)), None).is_empty(), "but never all of it");
@@ -215,7 +218,7 @@ mod tests {
         assert!(window.has_room_for(&block, &request(20, None)), "the oldest messages make it");
         let huge = Block::new(&"skill ".repeat(10_000));
         assert!(!window.has_room_for(&huge, &request(20, None)));
-        let unknown = gauges.window("m", None);
+        let unknown = gauges.window("m", |_| None);
         assert!(
             unknown.has_room_for(&huge, &request(200, None))
                 && unknown.fit(&request(200, None), Some(&huge)).is_empty()
