@@ -13,6 +13,8 @@ mod loss;
 mod parameters;
 mod pass;
 mod product;
+#[cfg(test)]
+mod tests;
 mod trainee;
 
 use std::sync::Arc;
