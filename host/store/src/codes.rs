@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use domain::{DecisionSource, EndReason, SampleState, TurnKind, TurnOutcome};
+use domain::{DecisionSource, EndReason, RewardSource, SampleState, TurnKind, TurnOutcome};
 
 /// A state that a text column names. The words are part of the schema: a change needs a migration.
 pub(crate) trait Code: Copy + 'static {
@@ -67,13 +67,18 @@ impl Code for EndReason {
 }
 
 impl Code for SampleState {
-    const ALL: &'static [Self] = &[SampleState::Captured, SampleState::Dropped];
+    const ALL: &'static [Self] = &SampleState::ALL;
 
     fn code(self) -> &'static str {
-        match self {
-            SampleState::Captured => "captured",
-            SampleState::Dropped => "dropped",
-        }
+        self.as_str()
+    }
+}
+
+impl Code for RewardSource {
+    const ALL: &'static [Self] = &[RewardSource::Policy, RewardSource::Judge, RewardSource::Feedback];
+
+    fn code(self) -> &'static str {
+        self.as_str()
     }
 }
 

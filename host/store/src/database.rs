@@ -44,6 +44,8 @@ pub(crate) fn migrations() -> Vec<Migration> {
         (3, "values", include_str!("../migrations/0003_values.sql")),
         (4, "reward", include_str!("../migrations/0004_reward.sql")),
         (5, "learning", include_str!("../migrations/0005_learning.sql")),
+        (6, "uses", include_str!("../migrations/0006_uses.sql")),
+        (7, "training", include_str!("../migrations/0007_training.sql")),
     ]
     .into_iter()
     .map(|(version, name, sql)| {

@@ -76,6 +76,14 @@ pub enum StoreError {
     /// A verdict's weight is outside 0 to 10.
     #[error("the weight {0} of a sample is not a number from 0 to 10")]
     Weight(f32),
+    /// A score is no reward.
+    #[error("the score {reward} with a spread of {spread} is not a number from -1 to 1 with a spread from 0 to 2")]
+    Score {
+        /// The reward.
+        reward: f32,
+        /// How far the votes lie apart.
+        spread: f32,
+    },
     /// Purged content may still be readable in the log file, because something kept reading the old state.
     #[error("{agent} was removed, but its bytes are still in the log of {path}: end other readers and purge again")]
     PurgeUnfinished {

@@ -7,6 +7,7 @@ mod learning;
 mod queue;
 mod samples;
 mod sessions;
+mod training;
 mod turns;
 mod values;
 
@@ -61,6 +62,7 @@ fn turn(owner: &str, name: &str, request: impl Into<Bytes>) -> TurnRecord {
         answer: Bytes::from_static(br#"{"choices":[{"message":{"role":"assistant","content":"Yes."}}]}"#),
         skills: vec!["plan".to_owned(), "überprüfen".to_owned()],
         policy: (Digest::of(b"module"), DecisionSource::Policy),
+        adapter: 3,
         usage: Some(Usage { prompt: 12, completion: 3 }),
         outcome: TurnOutcome::Complete,
     }
@@ -73,6 +75,7 @@ fn sample_of(turn: &TurnRecord, tokens: Option<TokenTrace>) -> Sample {
         session: turn.session.clone(),
         policy: turn.policy.0,
         skill_generation: 7,
+        adapter: 3,
         weight: 1.0,
         reward: None,
         tokens,
