@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, S
 
 use crate::dir::StateDir;
 use crate::error::StoreError;
+use crate::uses;
 
 /// Marks the file as this host's ("mclw"), so that another program's database is never touched.
 const APPLICATION_ID: i32 = 0x6d63_6c77;
@@ -85,6 +86,9 @@ pub(crate) async fn open(
     migrator.run_direct(None, &mut writer, false).await.map_err(|e| migration_error(e, &path, known))?;
     if let Some(ByteSize(bytes)) = limit {
         limit_size(&mut writer, bytes).await.map_err(sql("limit the database's size", &path))?;
+    }
+    if known >= uses::SINCE {
+        uses::write::tidy(&mut writer).await.map_err(sql("forget what came of skills long ago", &path))?;
     }
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)

@@ -102,7 +102,8 @@ pub enum StoreError {
     },
 }
 
-/// SQLite's primary result code, the low byte of the extended one.
+/// SQLite's primary result codes, the low bytes of the extended ones.
+const ERROR: i32 = 1;
 const CORRUPT: i32 = 11;
 /// SQLite's code for a file that is no database.
 const NOT_A_DATABASE: i32 = 26;
@@ -125,6 +126,10 @@ impl StoreError {
             (sqlx::Error::PoolClosed, _) => StoreError::Closed,
             (_, Some(NOT_A_DATABASE)) => StoreError::NotOurs { path },
             (_, Some(CORRUPT)) => StoreError::Damaged { path, detail: source.to_string() },
+            // No statement is made of anything but our own words, so what it does not find was there.
+            (sqlx::Error::Database(said), Some(ERROR)) if said.message().starts_with("no such ") => {
+                StoreError::Damaged { path, detail: source.to_string() }
+            }
             (sqlx::Error::ColumnDecode { index, .. }, _) => {
                 StoreError::Damaged { path, detail: format!("column {index} does not hold what it should") }
             }

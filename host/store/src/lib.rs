@@ -35,6 +35,7 @@ mod read;
 mod rows;
 mod sessions;
 mod training;
+mod uses;
 mod writer;
 
 #[cfg(test)]
@@ -54,12 +55,12 @@ pub use archive::Archive;
 pub use error::StoreError;
 pub use learning::{Lesson, LessonCount, LessonId, LessonState, SkillVersion, VersionChange, VersionState};
 pub use training::{AdapterState, Batch, Claim, Lane, NewAdapter, RewardStats, Staleness, StoredAdapter, ToScore};
+pub use uses::{Credit, Feedback, Noted, Outcome, SkillUse};
 
 use dir::StateDir;
-use queue::{EndJob, Job, Queue, SampleJob, Shared, ValuesJob, Working};
+use queue::{EndJob, Job, Queue, Shared, ValuesJob, Working};
 use read::Reader;
 use sessions::Sessions;
-use training::SampleKeys;
 use writer::Writer;
 
 /// The longest reason of a dropped sample, in bytes; what is longer is cut.
@@ -255,11 +256,7 @@ impl Store {
     ///
     /// The verdict decides: kept with its weight (that of `sample` is not read), or kept without tokens as dropped.
     pub async fn capture(&self, sample: Sample, verdict: Verdict) -> Result<Captured, StoreError> {
-        if let Health::Poisoned { reason } = self.health() {
-            return Err(StoreError::Poisoned { reason });
-        }
-        let keys = SampleKeys::of(&sample);
-        self.queue.ask(|reply| Job::Sample(Box::new(SampleJob { sample, verdict, keys, reply }))).await
+        self.capture_with(sample, verdict, None).await
     }
 
     /// Ends a session; `false` if it was not open.

@@ -9,6 +9,7 @@ mod samples;
 mod sessions;
 mod training;
 mod turns;
+mod uses;
 mod values;
 
 use std::path::Path;
@@ -96,6 +97,13 @@ fn chat(messages: &[String]) -> String {
 /// How many bytes the directory's files have together.
 fn size_of_files(dir: &Path) -> u64 {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// How many of these are there before anything is kept.
+async fn size_when_empty() -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).await.close().await;
+    size_of_files(dir.path())
 }
 
 async fn rows(store: &Store, table: &'static str) -> i64 {

@@ -376,8 +376,8 @@ async fn samples_from_before_there_was_training_expire_and_those_without_tokens_
     let mut writer = connect(&path).await;
     // As the version before wrote them.
     for sql in [
-        "INSERT INTO sessions VALUES (x'01', 'a', 's', 0, 0, NULL, NULL, 2, 0, NULL, 2)",
-        "INSERT INTO turns SELECT unhex(printf('%032x', v)), x'01', v, 'main', 0, 0, NULL, 'u', 'm', x'', x'', '[]', \
+        "INSERT INTO sessions VALUES (zeroblob(16), 'a', 's', 0, 0, NULL, NULL, 2, 0, NULL, 2)",
+        "INSERT INTO turns SELECT unhex(printf('%032x', v)), zeroblob(16), v, 'main', 0, 0, NULL, 'u', 'm', x'', x'', '[]', \
              zeroblob(32), 'builtin', NULL, NULL, 'complete' FROM (SELECT 1 AS v UNION SELECT 2)",
         "INSERT INTO samples SELECT id, 'a', 'captured', NULL, 1, zeroblob(32), 0, 0, \
              CASE position WHEN 1 THEN x'' END, CASE position WHEN 1 THEN x'01000000' END, \
