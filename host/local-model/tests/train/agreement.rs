@@ -20,6 +20,7 @@ fn the_engines_log_probabilities_are_the_trainers_at_every_temperature() {
             let request = question("Write a short poem about the sea.", 0);
             let sampling = Sampling { max_tokens: Some(48), ..sampling };
             let trace = ask(&engine, Request { sampling, adapter: adapter.clone(), ..request }).unwrap().finish.trace;
+            assert_eq!(trace.sampled_with.base, Some(model().info().sha256));
             let tokens: Vec<u32> = trace.prompt.iter().chain(&trace.completion).copied().collect();
             // Raw: temperature and nucleus change what is drawn, and not what is written down.
             let trained = trainee.logprobs(&tokens, trace.prompt.len(), 1).unwrap();
