@@ -71,7 +71,7 @@ const MATRICES: &[Case] = &[
     }),
     ("a matrix beyond the end", ADAPTER, "not a sound", |f| {
         tensors(f, ADAPTER, |t| {
-            t.entry("layers.1.self_attn.v_proj.lora_B")["data_offsets"] = json!([1 << 40, (1u64 << 40) + 1024])
+            t.entry("layers.1.self_attn.v_proj.lora_B")["data_offsets"] = json!([1u64 << 40, (1u64 << 40) + 1024])
         });
     }),
     ("a matrix that ends before it begins", ADAPTER, "not a sound", |f| {
@@ -290,7 +290,8 @@ fn no_damage_makes_reading_panic_or_gives_numbers_that_are_not_finite() {
         let file = &mut files[random(3)].1;
         for _ in 0..=random(3) {
             // The headers are where it is worth it.
-            let at = random(if random(2) == 0 { file.len() } else { file.len().min(4_000) });
+            let most = if random(2) == 0 { file.len() } else { file.len().min(4_000) };
+            let at = random(most);
             file[at] = u8::try_from(random(256)).unwrap();
         }
         if let Ok(trainee) = Trainee::from_files(model.clone(), &files) {
