@@ -40,7 +40,9 @@ HELD_OUT = [
     "How deep is the sea?", "How many strings has a violin?", "How old is the Earth?", "When was the printing press invented?",
 ]
 # How long the host may take to train once it has a batch.
-PATIENCE = 180
+PATIENCE = 300
+# How many answers are asked for at once.
+AT_ONCE = 4
 
 
 def words(text, wanted):
@@ -93,8 +95,8 @@ def configuration(args, seed):
     return {
         "llm": {"provider": "embedded"},
         "skills": {"enabled": False},
-        # Nobody's prompt is kept out of training by the host, since the held-out ones are here.
-        "rl": {"batch_size": args.batch, "learning_rate": args.learning_rate, "seed": seed, "gate": {"held_out": 0, "prompts": 2}},
+        # The host keeps no prompt out of training, since the held-out ones are here. At this learning rate a step may drift further than by default.
+        "rl": {"batch_size": args.batch, "learning_rate": args.learning_rate, "seed": seed, "gate": {"held_out": 0, "prompts": 2, "max_drift": 1.0}},
         "agents": {name: {"mode": "rl" if name in TRAINED else "skills_only"} for name in AGENTS},
     }
 
@@ -104,6 +106,8 @@ class Run:
         self.args, self.host, self.seed = args, host, seed
         self.asked, self.lock, self.began = 0, threading.Lock(), time.monotonic()
         self.points, self.rounds = [], {agent: [] for agent in TRAINED}
+        # The embedded model answers several at a time faster than one after the other.
+        self.pool = ThreadPoolExecutor(2 * AT_ONCE)
 
     def run(self):
         self.evaluate(0)
@@ -119,16 +123,14 @@ class Run:
         order = random.Random(f"{self.seed} {agent} {number}")
         rewards = []
         for prompt in order.sample(TRAINING, self.args.batch // self.args.group):
-            whole = 0
-            # What is cut off is no sample. A model that never ends would be asked for ever.
-            for _ in range(3 * self.args.group):
-                answer = self.ask(agent, prompt, order.getrandbits(31))
-                if answer.finish == "stop":
-                    whole += 1
-                    rewards.append(REWARDS[agent](answer.text))
-                    self.feedback(agent, answer.turn, rewards[-1])
-                if whole == self.args.group:
-                    break
+            whole = []
+            # What is cut off is no sample. A model that never ends an answer would be asked for ever.
+            for _ in range(4):
+                asking = [self.pool.submit(self.ask, agent, prompt, order.getrandbits(31)) for _ in range(self.args.group - len(whole))]
+                whole += [answer for answer in (asked.result() for asked in asking) if answer.finish == "stop"]
+            rewards += [REWARDS[agent](answer.text) for answer in whole]
+            for answer in whole:
+                self.feedback(agent, answer.turn, REWARDS[agent](answer.text))
         self.settled(agent)
         generation = self.lane(agent)["generation"]
         self.rounds[agent].append({"reward": round(statistics.mean(rewards or [0]), 4), "generation": generation})
@@ -175,9 +177,9 @@ class Run:
         """Both rewards of every agent on prompts that nobody is trained on, drawn as for clients, with the same seeds each time."""
         point = {"round": number, "rewards": {}, "errors": {}, "adapters": {}, "answers": {}}
         for agent in AGENTS:
-            order, answers = random.Random(self.seed), []
-            for prompt in HELD_OUT:
-                answers += [self.ask(agent, prompt, order.getrandbits(31), kind="side") for _ in range(self.args.samples)]
+            order = random.Random(self.seed)
+            asking = [(agent, prompt, order.getrandbits(31), "side") for prompt in HELD_OUT for _ in range(self.args.samples)]
+            answers = list(self.pool.map(lambda asked: self.ask(*asked), asking))
             scores = {reward: [of(answer.text) for answer in answers] for reward, of in REWARDS.items()}
             point["rewards"][agent] = {reward: round(statistics.mean(each), 4) for reward, each in scores.items()}
             point["errors"][agent] = {reward: round(statistics.stdev(each) / len(each) ** 0.5, 4) for reward, each in scores.items()}
