@@ -126,8 +126,15 @@ class Running:
 
 def exchanged(connection, method, path, body, headers):
     sent = {"content-type": "application/json", **(headers or {})}
-    connection.request(method, path, body.encode() if body else None, sent)
-    answer = connection.getresponse()
+    asking = (method, path, body.encode() if body else None, sent)
+    try:
+        connection.request(*asking)
+        answer = connection.getresponse()
+    except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+        # It was idle for so long that the host has closed it.
+        connection.close()
+        connection.request(*asking)
+        answer = connection.getresponse()
     text = answer.read()
     # A request that the host refuses unread ends its connection; the next one opens another.
     if answer.will_close or answer.status >= 400:
