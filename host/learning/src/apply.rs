@@ -148,7 +148,7 @@ fn version(lesson: &Lesson, one: &Checked, versions: &[SkillVersion], state: Ver
     let provenance = json!({
         "agent": lesson.agent.as_str(), "session": lesson.session.as_str(), "turns": [lesson.from, lesson.to],
         "lesson": lesson.id.to_string(), "model": lesson.model, "action": one.action, "why": one.why,
-        "replaces": one.retires, "time": humantime::format_rfc3339_seconds(now).to_string(),
+        "replaces": one.retires, "time": humantime::format_rfc3339_seconds(now).to_string(), "tryout": one.tryout,
     });
     Some(SkillVersion {
         agent: lesson.agent.clone(),

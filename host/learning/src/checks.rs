@@ -10,6 +10,7 @@ use crate::Settings;
 use crate::answer::Proposal;
 use crate::likeness::{ALIKE, SAME, likeness};
 use crate::screen::{screen, shown};
+use crate::tryout::Tryout;
 
 /// The most proposals of one lesson that count.
 const MAX_PROPOSALS: usize = 3;
@@ -37,6 +38,9 @@ pub(crate) struct Checked {
     /// The learned skills that go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) retires: Vec<String>,
+    /// How trying it out goes, or went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tryout: Option<Tryout>,
 }
 
 /// What becomes of a proposal.
@@ -102,9 +106,16 @@ impl Context<'_> {
             };
             checked.push(match outcome {
                 Ok(one) => Checked { why, ..one },
-                Err(reason) => {
-                    Checked { action, name, fate: Fate::Refuse, reason: Some(reason), why, text: None, retires: vec![] }
-                }
+                Err(reason) => Checked {
+                    action,
+                    name,
+                    fate: Fate::Refuse,
+                    reason: Some(reason),
+                    why,
+                    text: None,
+                    retires: vec![],
+                    tryout: None,
+                },
             });
         }
         checked
@@ -147,7 +158,16 @@ impl Context<'_> {
         let action = if owner == Owner::Nobody && retires.is_empty() { "add" } else { &*proposal.action };
         let action = if owner != Owner::Nobody && action == "add" { "update" } else { action };
         let (action, reason) = (action.to_owned(), held.or(moved));
-        Ok(Checked { action, name: name.to_string(), fate, reason, why: String::new(), text: Some(text), retires })
+        Ok(Checked {
+            action,
+            name: name.to_string(),
+            fate,
+            reason,
+            why: String::new(),
+            text: Some(text),
+            retires,
+            tryout: None,
+        })
     }
 
     fn owner(&self, name: &str) -> Owner {
@@ -172,6 +192,7 @@ impl Context<'_> {
             reason: None,
             why: String::new(),
             text: None,
+            tryout: None,
         })
     }
 

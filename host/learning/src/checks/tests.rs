@@ -10,7 +10,8 @@ const CITE: &str = "Name the author and the year behind each claim, and list all
 
 fn settings() -> Settings {
     let retry_wait = std::time::Duration::from_secs(1);
-    Settings { enabled: true, every: 0, review: false, max_skills: 3, retry_wait }
+    let (verify, verify_budget) = (crate::Verify::Off, 60);
+    Settings { enabled: true, every: 0, review: false, max_skills: 3, verify, verify_budget, retry_wait }
 }
 
 fn lesson() -> Lesson {

@@ -71,6 +71,13 @@ impl Reader {
         self.list("read skill versions", [VERSIONS, tail], &[Filter::Text(owner.as_str())], version).await
     }
 
+    pub(crate) async fn questions_on(&self, agent: &AgentId, day: u64) -> Result<u64, StoreError> {
+        let sql = ["SELECT asked FROM tryout_questions", "WHERE agent = $1 AND day = $2"];
+        let values = [Filter::Text(agent.as_str()), Filter::Number(codes::signed(day))];
+        let asked = self.list("count the questions of try-outs", sql, &values, |row| count(row, 0)).await?;
+        Ok(asked.first().copied().unwrap_or(0))
+    }
+
     pub(crate) async fn turns_of_lesson(&self, lesson: &Lesson, limit: usize) -> Result<Vec<TurnId>, StoreError> {
         let sql = [
             "SELECT turns.id FROM turns JOIN sessions ON sessions.id = turns.session",

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::read::{LESSONS, lesson};
 use super::{Lesson, LessonId, SkillVersion, VersionChange, VersionState};
-use crate::codes::{Code as _, micros};
+use crate::codes::{Code as _, micros, signed};
 use crate::queue::Answer;
 
 /// The longest reason of a failure that is kept, in bytes; what is longer is cut.
@@ -24,6 +24,7 @@ pub(crate) struct LearnJob {
 pub(crate) enum Step {
     Begin { agent: AgentId, session: SessionId },
     Propose { lesson: LessonId, model: String, proposals: String },
+    Note { lesson: LessonId, proposals: String, day: u64, questions: u32 },
     Postpone { lesson: LessonId, error: String, until: Option<SystemTime> },
     Retry { agent: AgentId, lesson: LessonId },
     Finish { lesson: LessonId, proposals: String, changes: Vec<VersionChange> },
@@ -48,6 +49,16 @@ async fn take(step: Step, to: &mut SqliteConnection) -> Result<Option<Lesson>, s
                 error = NULL, not_before = $3 WHERE id = $4 AND state = 'begun'";
             let query = sqlx::query(sql).bind(model).bind(proposals).bind(now).bind(key(lesson));
             (lesson, query.execute(&mut *to).await?.rows_affected())
+        }
+        Step::Note { lesson, proposals, day, questions } => {
+            let sql =
+                "UPDATE lessons SET proposals = $1, changed = $2 WHERE id = $3 AND state = 'proposed' RETURNING agent";
+            let query = sqlx::query_scalar(sql).bind(proposals).bind(now).bind(key(lesson));
+            let agent: Option<String> = query.fetch_optional(&mut *to).await?;
+            if let Some(agent) = agent.as_ref().filter(|_| questions > 0) {
+                count_questions(agent, day, questions, to).await?;
+            }
+            (lesson, u64::from(agent.is_some()))
         }
         Step::Postpone { lesson, mut error, until } => {
             error.truncate(error.floor_char_boundary(MAX_ERROR));
@@ -122,6 +133,17 @@ async fn begin(
     let query = sqlx::query(sql).bind(key(id)).bind(agent.as_str().to_owned()).bind(row_id);
     let made = query.bind(from).bind(until).bind(now).execute(&mut *to).await?.rows_affected();
     if made == 0 { Ok(None) } else { fetch(id, to).await }
+}
+
+/// Adds to a day's questions, and forgets earlier days.
+async fn count_questions(agent: &str, day: u64, more: u32, to: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let day = signed(day);
+    let old = sqlx::query("DELETE FROM tryout_questions WHERE agent = $1 AND day < $2");
+    old.bind(agent.to_owned()).bind(day).execute(&mut *to).await?;
+    let sql = "INSERT INTO tryout_questions (agent, day, asked) VALUES ($1, $2, $3) \
+        ON CONFLICT (agent, day) DO UPDATE SET asked = asked + excluded.asked";
+    let query = sqlx::query(sql).bind(agent.to_owned()).bind(day).bind(i64::from(more));
+    query.execute(&mut *to).await.map(drop)
 }
 
 /// Lets a lesson's turns count as learned from. A lesson that is tried again long after may come behind later ones.
