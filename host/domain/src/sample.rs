@@ -60,6 +60,17 @@ pub struct Sample {
     pub tokens: Option<TokenTrace>,
 }
 
+/// Who says how good a turn was. Of several the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RewardSource {
+    /// The agent's policy, by its `reward` hook.
+    Policy,
+    /// A model that judges.
+    Judge,
+    /// Whoever the turn was answered for.
+    Feedback,
+}
+
 /// Where a sample stands on its way to the trainer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SampleState {

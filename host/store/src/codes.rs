@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use domain::{DecisionSource, EndReason, SampleState, TurnKind, TurnOutcome};
+use domain::{DecisionSource, EndReason, RewardSource, SampleState, TurnKind, TurnOutcome};
 
 /// A state that a text column names. The words are part of the schema: a change needs a migration.
 pub(crate) trait Code: Copy + 'static {
@@ -36,6 +36,18 @@ impl Code for DecisionSource {
             DecisionSource::Builtin => "builtin",
             DecisionSource::Previous => "previous",
             DecisionSource::Breaker => "breaker",
+        }
+    }
+}
+
+impl Code for RewardSource {
+    const ALL: &'static [Self] = &[RewardSource::Policy, RewardSource::Judge, RewardSource::Feedback];
+
+    fn code(self) -> &'static str {
+        match self {
+            RewardSource::Policy => "policy",
+            RewardSource::Judge => "judge",
+            RewardSource::Feedback => "feedback",
         }
     }
 }

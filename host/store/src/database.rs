@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, S
 
 use crate::dir::StateDir;
 use crate::error::StoreError;
+use crate::uses;
 
 /// Marks the file as this host's ("mclw"), so that another program's database is never touched.
 const APPLICATION_ID: i32 = 0x6d63_6c77;
@@ -44,6 +45,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
         (3, "values", include_str!("../migrations/0003_values.sql")),
         (4, "reward", include_str!("../migrations/0004_reward.sql")),
         (5, "learning", include_str!("../migrations/0005_learning.sql")),
+        (6, "uses", include_str!("../migrations/0006_uses.sql")),
     ]
     .into_iter()
     .map(|(version, name, sql)| {
@@ -83,6 +85,9 @@ pub(crate) async fn open(
     migrator.run_direct(None, &mut writer, false).await.map_err(|e| migration_error(e, &path, known))?;
     if let Some(ByteSize(bytes)) = limit {
         limit_size(&mut writer, bytes).await.map_err(sql("limit the database's size", &path))?;
+    }
+    if known >= uses::SINCE {
+        uses::write::tidy(&mut writer).await.map_err(sql("forget what came of skills long ago", &path))?;
     }
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)

@@ -34,6 +34,7 @@ mod queue;
 mod read;
 mod rows;
 mod sessions;
+mod uses;
 mod writer;
 
 #[cfg(test)]
@@ -51,9 +52,10 @@ use tokio::task::JoinSet;
 pub use archive::Archive;
 pub use error::StoreError;
 pub use learning::{Lesson, LessonCount, LessonId, LessonState, SkillVersion, VersionChange, VersionState};
+pub use uses::{Credit, Feedback, Noted, Outcome, SkillUse};
 
 use dir::StateDir;
-use queue::{EndJob, Job, Queue, SampleJob, Shared, ValuesJob, Working};
+use queue::{EndJob, Job, Queue, Shared, ValuesJob, Working};
 use read::Reader;
 use sessions::Sessions;
 use writer::Writer;
@@ -242,10 +244,7 @@ impl Store {
     ///
     /// The verdict decides: kept with its weight (that of `sample` is not read), or kept without tokens as dropped.
     pub async fn capture(&self, sample: Sample, verdict: Verdict) -> Result<Captured, StoreError> {
-        if let Health::Poisoned { reason } = self.health() {
-            return Err(StoreError::Poisoned { reason });
-        }
-        self.queue.ask(|reply| Job::Sample(Box::new(SampleJob { sample, verdict, reply }))).await
+        self.capture_with(sample, verdict, None).await
     }
 
     /// Ends a session; `false` if it was not open.

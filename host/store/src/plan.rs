@@ -12,7 +12,8 @@ use crate::error::StoreError;
 use crate::queue::{Answer, EndJob, Job, RECORD_COST, SampleJob};
 use crate::rows::{ContentRow, RowId, SampleRow, SessionRow, TurnRow};
 use crate::sessions::{Key, Session, Sessions};
-use crate::{Captured, MAX_REASON, MAX_WEIGHT};
+use crate::uses::Outcome;
+use crate::{Captured, MAX_REASON, MAX_WEIGHT, Noted};
 
 /// A turn that the database already holds.
 pub(crate) struct Recorded {
@@ -29,6 +30,9 @@ pub(crate) struct Plan {
     pub(crate) samples: Vec<SampleRow>,
     /// The last word on each value of the batch.
     pub(crate) values: HashMap<(AgentId, String), Option<Vec<u8>>>,
+    /// How often skills were offered and injected.
+    pub(crate) counts: HashMap<(AgentId, String), (u64, u64)>,
+    pub(crate) outcomes: Vec<(Outcome, Option<Answer<Noted>>)>,
     pub(crate) replies: Vec<Reply>,
     pub(crate) touched: HashSet<Key>,
 }
@@ -54,6 +58,8 @@ pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<T
             Job::Values(job) => {
                 plan.values.extend(job.changes.into_iter().map(|(name, v)| ((job.agent.clone(), name), v)))
             }
+            Job::Offered(job) => plan.offered(&job.agent, job.skills),
+            Job::Outcome(job) => plan.outcomes.push((job.outcome, Some(job.reply))),
             Job::Flush(to) => plan.replies.push(reply(to, ())),
             // The writer takes these out of the batch.
             Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Check(_) | Job::Close => {}
@@ -77,7 +83,14 @@ impl Plan {
         };
         let samples: usize = self.samples.iter().map(|row| RECORD_COST + words(row)).sum();
         let values: usize = self.values.values().flatten().map(|value| RECORD_COST + value.len()).sum();
-        contents + turns + samples + values
+        let outcomes: usize = self.outcomes.iter().map(|(outcome, _)| RECORD_COST + outcome.cost()).sum();
+        contents + turns + samples + values + outcomes
+    }
+
+    fn offered(&mut self, agent: &AgentId, skills: Vec<String>) {
+        for skill in skills {
+            self.counts.entry((agent.clone(), skill)).or_default().0 += 1;
+        }
     }
 
     fn turn(&mut self, mut record: TurnRecord, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
@@ -99,12 +112,15 @@ impl Plan {
         let body = std::mem::take(&mut record.request);
         let request = session.keep_body(&body, record.kind, budget, &mut self.contents);
         known.entry(record.id).or_insert(Recorded { session: session.id, sample: None });
+        for skill in &record.skills {
+            self.counts.entry((record.agent.clone(), skill.clone())).or_default().1 += 1;
+        }
         self.turns.push(TurnRow { session: session.id, position, request, record });
         self.touched.insert(key);
     }
 
     fn sample(&mut self, job: SampleJob, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
-        let SampleJob { sample, verdict, reply: to } = job;
+        let SampleJob { sample, verdict, outcome, reply: to } = job;
         let Sample { turn, agent, session: name, policy, skill_generation, reward, tokens, .. } = sample;
         let key = (agent, name);
         let session = sessions.get_mut(&key);
@@ -149,6 +165,7 @@ impl Plan {
             captured,
             tokens,
         });
+        self.outcomes.extend(outcome.map(|outcome| (outcome, None)));
         self.replies.push(reply(to, Captured { state, existed: false }));
         self.touched.insert(key);
     }

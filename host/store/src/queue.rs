@@ -12,7 +12,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use crate::error::StoreError;
 use crate::learning::LearnJob;
 use crate::sessions::Key;
-use crate::{Captured, Health};
+use crate::uses::Outcome;
+use crate::{Captured, Health, Noted};
 
 /// What a record or sample costs in memory besides its content, roughly, in bytes.
 pub(crate) const RECORD_COST: usize = 512;
@@ -28,6 +29,10 @@ pub(crate) enum Job {
     Turn(Box<TurnRecord>),
     /// Keep, or forget, values of an agent's policy. Nobody waits for their commit.
     Values(ValuesJob),
+    /// Count that an agent's skills were found for a turn. Nobody waits for its commit.
+    Offered(OfferedJob),
+    /// Count what came of a turn, and say what that changed when it is durable.
+    Outcome(Box<OutcomeJob>),
     /// Keep a sample, and say so when it is durable.
     Sample(Box<SampleJob>),
     /// End one session; answers whether it was open.
@@ -52,10 +57,23 @@ pub(crate) struct ValuesJob {
     pub(crate) changes: Vec<(String, Option<Vec<u8>>)>,
 }
 
-/// A sample, its verdict, and who waits.
+/// The skills that were found for one turn of an agent.
+pub(crate) struct OfferedJob {
+    pub(crate) agent: AgentId,
+    pub(crate) skills: Vec<String>,
+}
+
+/// What came of a turn, and who waits.
+pub(crate) struct OutcomeJob {
+    pub(crate) outcome: Outcome,
+    pub(crate) reply: Answer<Noted>,
+}
+
+/// A sample, its verdict, what it says of the turn's skills, and who waits.
 pub(crate) struct SampleJob {
     pub(crate) sample: Sample,
     pub(crate) verdict: Verdict,
+    pub(crate) outcome: Option<Outcome>,
     pub(crate) reply: Answer<Captured>,
 }
 
@@ -106,7 +124,7 @@ pub(crate) struct Queue {
 impl Job {
     /// Whether somebody waits for it, so that the commit must not.
     pub(crate) fn is_urgent(&self) -> bool {
-        !matches!(self, Job::Turn(_) | Job::Values(_))
+        !matches!(self, Job::Turn(_) | Job::Values(_) | Job::Offered(_))
     }
 
     /// What it holds in memory, roughly, in bytes.
@@ -121,6 +139,8 @@ impl Job {
                 let size = |(name, value): &(String, Option<Vec<u8>>)| name.len() + value.as_ref().map_or(0, Vec::len);
                 RECORD_COST + job.changes.iter().map(size).sum::<usize>()
             }
+            Job::Offered(job) => RECORD_COST + job.skills.iter().map(String::len).sum::<usize>(),
+            Job::Outcome(job) => RECORD_COST + job.outcome.cost(),
             _ => 0,
         }
     }

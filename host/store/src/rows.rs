@@ -68,6 +68,15 @@ pub(crate) struct ValueRow {
     pub(crate) value: Vec<u8>,
 }
 
+/// How often a skill was offered and injected in one commit.
+pub(crate) struct CountRow {
+    pub(crate) agent: AgentId,
+    pub(crate) skill: String,
+    pub(crate) offered: u64,
+    pub(crate) injected: u64,
+    pub(crate) now: i64,
+}
+
 /// A sample, its prompt already taken apart.
 pub(crate) struct SampleRow {
     pub(crate) turn: TurnId,
@@ -219,6 +228,23 @@ impl Row for ValueRow {
         to.text(self.agent.as_str())?;
         to.text(self.name)?;
         to.bytes(self.value)
+    }
+}
+
+impl Row for CountRow {
+    const INSERT: &'static str = "INSERT INTO skill_uses (agent, skill, offered, injected, succeeded, failed, changed)";
+    const COLUMNS: usize = 7;
+    const CONFLICT: &'static str = "ON CONFLICT (agent, skill) DO UPDATE SET \
+        offered = skill_uses.offered + excluded.offered, injected = skill_uses.injected + excluded.injected";
+
+    fn bind(self, to: &mut Values) -> Result<(), BoxDynError> {
+        to.text(self.agent.as_str())?;
+        to.text(self.skill)?;
+        to.number(signed(self.offered))?;
+        to.number(signed(self.injected))?;
+        to.0.add(0.0)?;
+        to.0.add(0.0)?;
+        to.number(self.now)
     }
 }
 

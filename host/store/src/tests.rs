@@ -8,6 +8,7 @@ mod queue;
 mod samples;
 mod sessions;
 mod turns;
+mod uses;
 mod values;
 
 use std::path::Path;

@@ -16,8 +16,9 @@ use crate::error::StoreError;
 use crate::learning;
 use crate::plan::{Plan, Recorded, Reply, plan};
 use crate::queue::{BATCH, Job, Room, Shared, Working};
-use crate::rows::{self, Hash, RowId, ValueRow};
+use crate::rows::{self, CountRow, Hash, RowId, ValueRow};
 use crate::sessions::{Key, Session, Sessions};
+use crate::uses;
 
 /// Owns the writing connection, the directory's lock, and what is remembered.
 pub(crate) struct Writer {
@@ -77,7 +78,7 @@ impl Writer {
     /// Commits a batch and answers whoever waits; or poisons the store.
     async fn write(&mut self, mut batch: Vec<Job>) {
         let mut room = Room::of(&batch, &self.shared);
-        let turns = batch.iter().filter(|job| !job.is_urgent()).count();
+        let turns = batch.iter().filter(|job| matches!(job, Job::Turn(_))).count();
         let mut replies = Vec::new();
         let kept = match self.shared.poisoned() {
             Some(reason) => Err(reason.to_owned()),
@@ -101,7 +102,7 @@ impl Writer {
         let touched = std::mem::take(&mut plan.touched);
         // Most of a body is known. Its room is free for others while the disk is busy.
         room.shrink_to(plan.cost());
-        self.commit(plan).await.map_err(|e| e.to_string())?;
+        replies.extend(self.commit(plan).await.map_err(|e| e.to_string())?);
         if !touched.is_empty() {
             self.shared.news.notify_one();
         }
@@ -183,7 +184,8 @@ impl Writer {
         Ok(plan)
     }
 
-    async fn commit(&mut self, plan: Plan) -> Result<(), sqlx::Error> {
+    /// Writes everything, and gives back the answers that are known only then.
+    async fn commit(&mut self, plan: Plan) -> Result<Vec<Reply>, sqlx::Error> {
         let mut transaction = self.database.writer.begin_with("BEGIN IMMEDIATE").await?;
         // A row comes after those that it refers to.
         rows::insert(plan.sessions, &mut transaction).await?;
@@ -201,7 +203,12 @@ impl Writer {
             }
         }
         rows::insert(values, &mut transaction).await?;
-        transaction.commit().await
+        let now = codes::micros(SystemTime::now());
+        let counted = |((agent, skill), (offered, injected))| CountRow { agent, skill, offered, injected, now };
+        rows::insert(plan.counts.into_iter().map(counted).collect(), &mut transaction).await?;
+        let replies = uses::write::count(plan.outcomes, &mut transaction).await?;
+        transaction.commit().await?;
+        Ok(replies)
     }
 
     /// Does what must stand alone.
@@ -266,7 +273,9 @@ impl Writer {
         let done = query.execute(&mut *writer).await.map_err(sql("delete the agent's sessions"))?;
         let values = sqlx::query("DELETE FROM policy_values WHERE agent = $1").bind(agent.as_str().to_owned());
         values.execute(&mut *writer).await.map_err(sql("delete the policy's values"))?;
-        // Its lessons went with their sessions.
+        let uses = sqlx::query("DELETE FROM skill_uses WHERE agent = $1").bind(agent.as_str().to_owned());
+        uses.execute(&mut *writer).await.map_err(sql("delete what came of the agent's skills"))?;
+        // Its lessons, and what was said of its turns, went with their sessions.
         let versions = sqlx::query("DELETE FROM skill_versions WHERE agent = $1").bind(agent.as_str().to_owned());
         versions.execute(&mut *writer).await.map_err(sql("delete the agent's skill versions"))?;
         let tryouts = sqlx::query("DELETE FROM tryout_questions WHERE agent = $1").bind(agent.as_str().to_owned());

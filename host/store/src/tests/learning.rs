@@ -9,7 +9,7 @@ use super::*;
 use crate::{Lesson, LessonState, SkillVersion, VersionChange, VersionState, database};
 
 async fn say(store: &Store, owner: &str, name: &str, kind: TurnKind) {
-    store.record_turn(TurnRecord { kind, ..turn(owner, name, "{}") }).await.unwrap();
+    store.record_turn(TurnRecord { kind, skills: Vec::new(), ..turn(owner, name, "{}") }).await.unwrap();
 }
 
 async fn due(store: &Store, owner: &str, every: u64) -> Vec<String> {
