@@ -171,7 +171,7 @@ impl Whom {
 
 impl Registry {
     /// The agent of this id as it would be if it spoke, without letting it come into being.
-    fn settled(&self, id: &AgentId) -> Option<Arc<Agent>> {
+    pub(crate) fn settled(&self, id: &AgentId) -> Option<Arc<Agent>> {
         self.known(id).or_else(|| {
             let own = self.unknown.rule == config::UnknownRule::Own;
             own.then(|| Arc::new(Agent { id: id.clone(), ..Agent::clone(&self.default) }))
