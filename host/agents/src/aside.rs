@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use config::LearningConfig;
-use domain::AgentId;
+use domain::{AgentId, Mode};
 use policy::Target;
 use protocol::{Answer, Block, ChatRequest};
 use serde_json::{Value, json};
@@ -139,10 +139,13 @@ async fn ask(agent: &Arc<Agent>, aside: &Aside<'_>, by_schema: bool) -> Result<A
         body["max_tokens"] = Value::from(most);
     }
     let request = Arc::new(ChatRequest::parse(Bytes::from(body.to_string())).map_err(TurnError::from)?);
+    let trained = aside.whom == Whom::Own && agent.config.mode != Mode::SkillsOnly;
     let ask = Ask {
         request,
         block: aside.block.map(|text| Arc::new(Block::new(text))),
         conversation: format!("{}/({})", agent.id, aside.whom.word()),
+        // Who judges and teaches an agent is not what it has trained.
+        adapter: trained.then(|| agent.adapter.clone()),
         trace: Trace::default(),
         credential: Credential::default(),
     };

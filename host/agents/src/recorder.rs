@@ -49,6 +49,8 @@ pub(crate) struct Begun {
     pub(crate) ends_session: bool,
     /// What was sent, once somebody has answered.
     pub(crate) sent: Option<Sent>,
+    /// The generation of the adapter that the answer is made with; 0: none.
+    pub(crate) adapter: u64,
 }
 
 /// A turn that is over.

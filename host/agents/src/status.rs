@@ -5,6 +5,7 @@ use serde::Serialize;
 use store::{Health, StoreError};
 
 use crate::host::Host;
+use crate::metrics::AgentLabels;
 
 /// What is durably known of a turn: once this answers, it survives a crash.
 #[derive(Clone, Debug, Serialize)]
@@ -67,9 +68,16 @@ impl Host {
         models
     }
 
-    /// Brings the metrics up to date with what the store counts by itself; for whoever is about to read them.
+    /// Brings the metrics up to date with what is counted elsewhere; for whoever is about to read them.
     pub fn count_losses(&self) {
         self.metrics.records_lost.inner().store(self.store.lost_turns(), Relaxed);
+        let adapters = self.adapters();
+        self.metrics.adapter_bytes.set(i64::try_from(adapters.bytes).unwrap_or(i64::MAX));
+        self.metrics.adapter.clear();
+        for one in adapters.agents {
+            let labels = AgentLabels { agent: one.agent };
+            self.metrics.adapter.get_or_create(&labels).set(i64::try_from(one.generation).unwrap_or(i64::MAX));
+        }
     }
 
     /// Why the host cannot do all of its work, for `/readyz`; empty when it can.
@@ -132,6 +140,7 @@ mod tests {
                 upstreams: HashMap::new(),
                 idle_timeout: Duration::from_secs(60),
                 keep_alive: Duration::from_secs(15),
+                adapter_memory: 0,
             },
             engine: engine.clone(),
             skills: skills::SkillTree::open(&home.join("skills"), skills::TreeOptions::default()).unwrap(),

@@ -40,8 +40,12 @@ impl Described {
             UpstreamKind::Embedded { .. } => None,
         });
         let named = reader.settings.mentions(self.provider).then(|| reader.text(self.provider)).flatten();
+        let openai = Preset::by_name("openai");
+        let its_own = openai.and_then(|openai| openai.address(None));
+        let at_openai = base.as_deref().zip(its_own).is_some_and(|(base, own)| base.trim_end_matches('/') == &*own);
         let preset = match named.as_deref() {
             // What MetaClaw writes into every file says nothing.
+            None | Some("openai") if at_openai => openai,
             None | Some("openai") if base.is_some() => Preset::by_name("custom"),
             None | Some("openai") => usual.as_ref().map(|(_, preset)| *preset).or_else(|| Preset::by_name("openai")),
             Some(name) => Preset::by_name(name),

@@ -33,6 +33,7 @@ mod secret;
 mod server;
 mod setting;
 mod settings;
+mod training;
 mod upstreams;
 mod yaml;
 
@@ -40,7 +41,7 @@ mod yaml;
 mod tests;
 
 pub use admin::AdminListen;
-pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
+pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, SkillsConfig, Target};
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use judging::JudgeConfig;
@@ -57,4 +58,5 @@ pub use schema::{KeyInfo, keys};
 pub use secret::referenced_secret;
 pub use server::ServerConfig;
 pub use settings::{NOT_ACTED_ON, Settings};
+pub use training::{GateConfig, LossConfig, LossKind, RlConfig, StalenessConfig, Untrained};
 pub use upstreams::{BaseUrl, UpstreamConfig, UpstreamKind};

@@ -8,6 +8,7 @@ use crate::agents::{ModuleRef, ModuleSource, Target};
 use crate::judging::JudgeConfig;
 use crate::load::Config;
 use crate::providers::{Auth, EMBEDDED};
+use crate::training::{LossKind, RlConfig};
 use crate::upstreams::{UpstreamConfig, UpstreamKind};
 
 /// What a configuration comes to, in words that can be shown. It holds no secret.
@@ -82,6 +83,9 @@ pub struct AgentOverview {
     pub judge: Option<String>,
     /// Where its adapters are; none in the mode `skills_only`.
     pub adapters: Option<PathBuf>,
+    /// How it trains, or why it does not; none in the mode `skills_only`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<String>,
 }
 
 impl Config {
@@ -120,6 +124,7 @@ impl Config {
             instances: instances_text(&agent.policy.instances),
             judge: agent.judge.as_ref().map(judge_text),
             adapters: (agent.mode != Mode::SkillsOnly).then(|| agent.rl.lora_output.clone()),
+            training: (agent.mode != Mode::SkillsOnly).then(|| training_text(&agent.rl)),
         }
     }
 }
@@ -171,7 +176,8 @@ impl fmt::Display for AgentOverview {
         self.grants.iter().try_for_each(|grants| write!(f, "\n    grants    {grants}"))?;
         self.instances.iter().try_for_each(|instances| write!(f, "\n    instances {instances}"))?;
         self.judge.iter().try_for_each(|judge| write!(f, "\n    judge     {judge}"))?;
-        self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))
+        self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))?;
+        self.training.iter().try_for_each(|training| write!(f, "\n    training  {training}"))
     }
 }
 
@@ -249,6 +255,20 @@ fn judge_text(judge: &JudgeConfig) -> String {
         },
     );
     format!("{who}, {} {}", judge.votes, if judge.votes == 1 { "vote" } else { "votes" })
+}
+
+fn training_text(rl: &RlConfig) -> String {
+    let upstream = match &rl.trains {
+        Ok(upstream) => upstream,
+        Err(reason) => return format!("none: {reason}"),
+    };
+    let when = if rl.manual { ", when told to" } else { "" };
+    let bounds = match rl.loss.kind {
+        LossKind::ImportanceSampling => String::new(),
+        LossKind::Ppo | LossKind::Cispo => format!(" from {} to {}", rl.loss.low, rl.loss.high),
+    };
+    let (rank, batch, loss, rate) = (rl.rank, rl.batch_size, rl.loss.kind.as_str(), rl.learning_rate);
+    format!("the model of {upstream}, rank {rank}, {loss}{bounds}, rate {rate}, batches of {batch}{when}")
 }
 
 fn limits_text(limits: &PolicyLimits) -> String {

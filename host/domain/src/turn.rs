@@ -7,9 +7,9 @@ use crate::{AgentId, Digest, SessionId, TurnId};
 pub enum Mode {
     /// Skills are injected; nothing is kept for training.
     SkillsOnly,
-    /// Skills are injected, and finished turns become samples.
+    /// Skills are injected, and finished turns become samples that the agent's adapter is trained on.
     Rl,
-    /// As `rl`, and training waits for a quiet window.
+    /// As `rl`, and training waits until it is told to.
     Auto,
 }
 
