@@ -8,6 +8,7 @@ use store::{Lesson, SkillVersion, VersionState};
 
 use crate::Settings;
 use crate::answer::Proposal;
+use crate::demotion::HURT;
 use crate::likeness::{ALIKE, SAME, likeness};
 use crate::screen::{screen, shown};
 use crate::tryout::Tryout;
@@ -245,6 +246,9 @@ impl Context<'_> {
                 VersionState::Rejected if alike > SAME => {
                     return Err(format!("a person has rejected {} with these words", version.name));
                 }
+                VersionState::Retired if alike > SAME && was_harmful(version) => {
+                    return Err(format!("{} said this, and was retired: {HURT}", version.name));
+                }
                 VersionState::Candidate if alike > ALIKE && version.name != document.name.as_str() => {
                     return Err(format!("the candidate {} says much the same", version.name));
                 }
@@ -294,6 +298,10 @@ impl Context<'_> {
         }
         Ok(())
     }
+}
+
+fn was_harmful(version: &SkillVersion) -> bool {
+    version.reason.as_deref().is_some_and(|reason| reason.starts_with(HURT))
 }
 
 /// The name as a skill's, with what models write instead of hyphens put right.

@@ -108,8 +108,8 @@ async fn attempt(
     let mut checked: Vec<Checked> = serde_json::from_str(kept)
         .map_err(|error| Failure::Attempt(format!("what was proposed cannot be read back: {error}")))?;
     if settings.verify != Verify::Off {
-        let tried = Bench { learning, evolver, settings, lesson: &lesson }.try_all(&mut checked);
-        stop.run_until_cancelled(tried).await.ok_or(Failure::Stopped)??;
+        let bench = Bench { learning, evolver, settings, lesson: &lesson };
+        stop.run_until_cancelled(bench.try_all(&mut checked)).await.ok_or(Failure::Stopped)??;
     }
     Ok(learning.apply(&lesson, checked).await?)
 }

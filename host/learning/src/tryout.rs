@@ -291,7 +291,7 @@ fn body(request: &[u8]) -> Option<Value> {
         "store",
     ];
     let Value::Object(mut body) = serde_json::from_slice(request).ok()? else { return None };
-    body.retain(|field, _| !OURS.contains(&field));
+    body.retain(|field, _| !OURS.contains(&field.as_str()));
     body.contains_key("messages").then_some(Value::Object(Map::from_iter(body)))
 }
 

@@ -57,6 +57,7 @@ fn version(skill: &Skill, state: VersionState) -> SkillVersion {
         created: now,
         changed: now,
         parent: None,
+        reason: None,
     }
 }
 
