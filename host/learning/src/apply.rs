@@ -78,7 +78,8 @@ impl Learning {
         for name in &one.retires {
             // One that a person has changed meanwhile stays.
             if !matches!(self.remove(&lesson.agent, name, versions).await?, Placed::Foreign(_)) {
-                changes.extend(retired(name, versions));
+                let why = if one.text.is_some() { format!("{} takes its place", one.name) } else { one.why.clone() };
+                changes.extend(retired(name, versions, Some(why)));
             } else if one.text.is_none() {
                 one.fate = Fate::Refuse;
                 one.reason = Some("a person has changed it meanwhile".to_owned());
@@ -132,9 +133,9 @@ pub(crate) fn active<'a>(name: &str, versions: &'a [SkillVersion]) -> Option<&'a
 }
 
 /// The version in use, as it stands when it goes.
-pub(crate) fn retired(name: &str, versions: &[SkillVersion]) -> Option<VersionChange> {
+pub(crate) fn retired(name: &str, versions: &[SkillVersion], reason: Option<String>) -> Option<VersionChange> {
     let digest = active(name, versions)?.digest;
-    Some(VersionChange::Stands { name: name.to_owned(), digest, state: VersionState::Retired })
+    Some(VersionChange::Stands { name: name.to_owned(), digest, state: VersionState::Retired, reason })
 }
 
 fn put(version: SkillVersion) -> VersionChange {
@@ -161,5 +162,6 @@ fn version(lesson: &Lesson, one: &Checked, versions: &[SkillVersion], state: Ver
         created: now,
         changed: now,
         parent: active(&one.name, versions).map(|version| version.digest),
+        reason: None,
     })
 }

@@ -142,8 +142,10 @@ async fn propose(
     // Skills may have changed while the model was thinking.
     let versions = learning.store.skill_versions(&lesson.agent).await?;
     let library = learning.skills.library(&lesson.agent);
+    let meanings = learning.skills.meanings().cloned();
     let check = move || {
-        let context = Context { lesson: &lesson, settings, library: &library, versions: &versions };
+        let embedder = meanings.as_ref().map(|meanings| meanings.embedder());
+        let context = Context { lesson: &lesson, settings, library: &library, versions: &versions, embedder };
         context.check(proposals)
     };
     let checked = tokio::task::spawn_blocking(check).await;

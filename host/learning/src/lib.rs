@@ -14,8 +14,10 @@
 mod answer;
 mod apply;
 mod checks;
+mod demotion;
 mod driver;
 mod episodes;
+mod history;
 mod lesson;
 mod likeness;
 mod metrics;
@@ -42,6 +44,7 @@ use store::Store;
 use tokio::sync::Notify;
 
 pub use driver::Driver;
+pub use history::archived;
 pub use metrics::Metrics;
 pub use operator::OperatorError;
 

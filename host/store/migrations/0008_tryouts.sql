@@ -6,3 +6,6 @@ CREATE TABLE tryout_questions (
     asked BIGINT NOT NULL,
     PRIMARY KEY (agent, day)
 );
+
+-- Why a version stands where it stands, where nobody decided it: a skill that hurts is retired by itself.
+ALTER TABLE skill_versions ADD COLUMN reason TEXT;

@@ -94,6 +94,8 @@ pub struct SkillVersion {
     pub changed: SystemTime,
     /// The version whose place it takes.
     pub parent: Option<Digest>,
+    /// Why it stands where it stands, where no person has decided that.
+    pub reason: Option<String>,
 }
 
 /// Where a version stands.
@@ -122,6 +124,8 @@ pub enum VersionChange {
         digest: Digest,
         /// The new state.
         state: VersionState,
+        /// Why, where no person has decided it.
+        reason: Option<String>,
     },
 }
 
@@ -139,7 +143,7 @@ pub struct LessonCount {
 }
 
 impl Store {
-    /// Returns after a commit in which turns or ends of sessions were: something may be due. One that happened since the last
+    /// Returns after a commit in which turns, ends of sessions or outcomes were: something may be due. One that happened since the last
     /// call counts.
     pub async fn news(&self) {
         self.shared.news.notified().await;
@@ -231,6 +235,11 @@ impl Store {
     /// The agent's lessons, the newest first.
     pub async fn lessons(&self, agent: &AgentId, limit: usize) -> Result<Vec<Lesson>, StoreError> {
         self.reader.lessons(agent, limit).await
+    }
+
+    /// The agents that have learned skills in use and turns of which something was said, and when that was last.
+    pub async fn agents_with_outcomes(&self) -> Result<Vec<(AgentId, SystemTime)>, StoreError> {
+        self.reader.agents_with_outcomes().await
     }
 
     /// How many lessons there are, by agent and state.

@@ -100,10 +100,11 @@ impl Writer {
         let mut plan = self.plan(std::mem::take(batch), recorded).await.map_err(|e| e.to_string())?;
         *replies = std::mem::take(&mut plan.replies);
         let touched = std::mem::take(&mut plan.touched);
+        let judged = !plan.outcomes.is_empty();
         // Most of a body is known. Its room is free for others while the disk is busy.
         room.shrink_to(plan.cost());
         replies.extend(self.commit(plan).await.map_err(|e| e.to_string())?);
-        if !touched.is_empty() {
+        if judged || !touched.is_empty() {
             self.shared.news.notify_one();
         }
         self.sessions.settle(touched);

@@ -1,5 +1,7 @@
 //! The queries of learning.
 
+use std::time::SystemTime;
+
 use domain::{AgentId, SessionId, TurnId};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -14,8 +16,8 @@ use crate::writer::array;
 pub(crate) const LESSONS: &str = "SELECT lessons.id, lessons.agent, sessions.name, lessons.from_turn, lessons.to_turn, \
     lessons.state, lessons.attempts, lessons.not_before, lessons.began, lessons.changed, lessons.error, lessons.model, \
     lessons.proposals FROM lessons JOIN sessions ON sessions.id = lessons.session";
-const VERSIONS: &str = "SELECT agent, name, digest, text, state, lesson, provenance, created, changed, parent \
-    FROM skill_versions";
+const VERSIONS: &str = "SELECT agent, name, digest, text, state, lesson, provenance, created, changed, parent, \
+    reason FROM skill_versions";
 
 /// The most lessons that are looked at together.
 const MOST_OPEN: i64 = 1000;
@@ -54,6 +56,16 @@ impl Reader {
         let tail = "WHERE lessons.agent = $1 ORDER BY lessons.began DESC, lessons.id DESC LIMIT $2";
         let values = [Filter::Text(agent.as_str()), Filter::Number(codes::signed(limit as u64))];
         self.list("read lessons", [LESSONS, tail], &values, lesson).await
+    }
+
+    pub(crate) async fn agents_with_outcomes(&self) -> Result<Vec<(AgentId, SystemTime)>, StoreError> {
+        let sql = [
+            "SELECT agent, changed FROM skill_uses",
+            "WHERE skill = '' AND EXISTS (SELECT 1 FROM skill_versions \
+                WHERE skill_versions.agent = skill_uses.agent AND skill_versions.state = 'active') ORDER BY agent",
+        ];
+        self.list("read the agents with outcomes", sql, &[], |row| Ok((agent(row, 0)?, codes::time(row.try_get(1)?))))
+            .await
     }
 
     pub(crate) async fn lesson_counts(&self) -> Result<Vec<LessonCount>, StoreError> {
@@ -125,5 +137,6 @@ fn version(row: &SqliteRow) -> Result<SkillVersion, sqlx::Error> {
         created: codes::time(row.try_get(7)?),
         changed: codes::time(row.try_get(8)?),
         parent: parent.map(|digest| array::<32>(digest).map(Into::into)).transpose()?,
+        reason: row.try_get(10)?,
     })
 }

@@ -162,21 +162,21 @@ async fn change(
     for change in changes {
         let (name, digest, state) = match &change {
             VersionChange::Put(version) => (version.name.clone(), version.digest, version.state),
-            VersionChange::Stands { name, digest, state } => (name.clone(), *digest, *state),
+            VersionChange::Stands { name, digest, state, .. } => (name.clone(), *digest, *state),
         };
         if state == VersionState::Active {
-            let sql = "UPDATE skill_versions SET state = 'retired', changed = $1 \
+            let sql = "UPDATE skill_versions SET state = 'retired', changed = $1, reason = NULL \
                 WHERE agent = $2 AND name = $3 AND state = 'active' AND digest <> $4";
             let query = sqlx::query(sql).bind(now).bind(agent.to_owned()).bind(name.clone());
             query.bind(bytes(digest)).execute(&mut *to).await?;
         }
         match change {
             VersionChange::Put(version) => put(agent, *version, now, to).await?,
-            VersionChange::Stands { .. } => {
-                let sql = "UPDATE skill_versions SET state = $1, changed = $2 \
-                    WHERE agent = $3 AND name = $4 AND digest = $5";
-                let query = sqlx::query(sql).bind(state.code()).bind(now).bind(agent.to_owned()).bind(name);
-                query.bind(bytes(digest)).execute(&mut *to).await?;
+            VersionChange::Stands { reason, .. } => {
+                let sql = "UPDATE skill_versions SET state = $1, changed = $2, reason = $3 \
+                    WHERE agent = $4 AND name = $5 AND digest = $6";
+                let query = sqlx::query(sql).bind(state.code()).bind(now).bind(reason).bind(agent.to_owned());
+                query.bind(name).bind(bytes(digest)).execute(&mut *to).await?;
             }
         }
     }
@@ -184,12 +184,14 @@ async fn change(
 }
 
 async fn put(agent: &str, version: SkillVersion, now: i64, to: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let sql = "INSERT INTO skill_versions (agent, name, digest, text, state, lesson, provenance, created, changed, parent) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) \
-        ON CONFLICT (agent, name, digest) DO UPDATE SET state = excluded.state, changed = excluded.changed";
+    let sql = "INSERT INTO skill_versions (agent, name, digest, text, state, lesson, provenance, created, changed, parent, reason) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10) \
+        ON CONFLICT (agent, name, digest) DO UPDATE SET state = excluded.state, changed = excluded.changed, \
+            reason = excluded.reason";
     let query = sqlx::query(sql).bind(agent.to_owned()).bind(version.name).bind(bytes(version.digest));
     let query = query.bind(version.text).bind(version.state.code()).bind(version.lesson.map(key));
     let query = query.bind(version.provenance).bind(now).bind(version.parent.map(bytes));
+    let query = query.bind(version.reason);
     query.execute(&mut *to).await.map(drop)
 }
 

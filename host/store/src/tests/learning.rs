@@ -30,6 +30,7 @@ fn version(owner: &str, name: &str, text: &str, state: VersionState) -> SkillVer
         created: now(),
         changed: now(),
         parent: None,
+        reason: None,
     }
 }
 
@@ -128,8 +129,12 @@ async fn one_version_of_a_skill_is_active() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let owner = agent("a");
-    let stands =
-        |text: &str, state| VersionChange::Stands { name: "n".into(), digest: Digest::of(text.as_bytes()), state };
+    let stands = |text: &str, state| VersionChange::Stands {
+        name: "n".into(),
+        digest: Digest::of(text.as_bytes()),
+        state,
+        reason: None,
+    };
     use VersionState::{Active, Candidate, Rejected, Retired};
     let changes = vec![
         put(version("a", "n", "1", Active)),
