@@ -13,6 +13,7 @@ use skills::SkillTree;
 use store::Store;
 use upstream::{Credential, Trace};
 
+use crate::adapters::Slot;
 use crate::backend::{Ask, Backend};
 use crate::errand::Errand;
 use crate::error::TurnError;
@@ -112,12 +113,15 @@ impl Host {
         let backend = agent.upstreams.backend(&target);
         let by_schema = aside.schema.is_some()
             && backend.is_some_and(|backend| matches!(&**backend, Backend::Http(http) if http.quirks().json_schema));
+        // One that has not spoken since the start has none yet, and `_default`'s is not its.
+        let trained = aside.whom == Whom::Own && agent.config.mode != Mode::SkillsOnly;
+        let adapter = (trained && self.registry.load().known(id).is_some()).then(|| agent.adapter.clone());
         let wishes = by_schema || aside.temperature.is_some() || aside.max_tokens.is_some();
-        let answered = match ask(&agent, &aside, by_schema).await {
+        let answered = match ask(&agent, &aside, by_schema, adapter.as_ref()).await {
             // Not every model of a provider can be held to a schema, and some have a temperature of their own.
             Err(AsideError::Turn(error)) if wishes && !error.is_transient() => {
                 let plain = Aside { schema: None, temperature: None, max_tokens: None, ..aside };
-                ask(&agent, &plain, false).await
+                ask(&agent, &plain, false, adapter.as_ref()).await
             }
             answered => answered,
         };
@@ -125,7 +129,12 @@ impl Host {
     }
 }
 
-async fn ask(agent: &Arc<Agent>, aside: &Aside<'_>, by_schema: bool) -> Result<Answer, AsideError> {
+async fn ask(
+    agent: &Arc<Agent>,
+    aside: &Aside<'_>,
+    by_schema: bool,
+    adapter: Option<&Arc<Slot>>,
+) -> Result<Answer, AsideError> {
     let mut body = aside.body.clone();
     body["model"] = Value::from(aside.model);
     if let Some(schema) = aside.schema.filter(|_| by_schema) {
@@ -139,13 +148,12 @@ async fn ask(agent: &Arc<Agent>, aside: &Aside<'_>, by_schema: bool) -> Result<A
         body["max_tokens"] = Value::from(most);
     }
     let request = Arc::new(ChatRequest::parse(Bytes::from(body.to_string())).map_err(TurnError::from)?);
-    let trained = aside.whom == Whom::Own && agent.config.mode != Mode::SkillsOnly;
     let ask = Ask {
         request,
         block: aside.block.map(|text| Arc::new(Block::new(text))),
         conversation: format!("{}/({})", agent.id, aside.whom.word()),
         // Who judges and teaches an agent is not what it has trained.
-        adapter: trained.then(|| agent.adapter.clone()),
+        adapter: adapter.cloned(),
         trace: Trace::default(),
         credential: Credential::default(),
     };
