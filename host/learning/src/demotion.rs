@@ -3,7 +3,7 @@
 //! Of turns it is known how they went: feedback, a judge, the agent's policy. A skill is compared with the agent's other turns, those
 //! before it among them: each side's rate of success is a Beta distribution, and what counts is how certain it is that the skill's
 //! rate is the lower one. That certainty is looked at after each turn, so it must be high: with these bounds a skill that does nothing
-//! is retired in less than one of thirty runs of 120 turns, and one that halves success after twenty turns or so (`tests`).
+//! is retired in less than one of twenty runs of 120 turns, and one that halves success after twenty turns or so (`tests`).
 
 use std::fmt;
 use std::time::SystemTime;
@@ -21,8 +21,9 @@ use crate::{Learning, Settings};
 
 /// How certain it must be that turns with the skill go worse.
 const CERTAIN: f64 = 0.998;
-/// On how much evidence, in turns of which something was said.
-const LEAST: f64 = 10.0;
+/// On how much evidence, in turns of which something was said: three, of which little has faded. More would often not come: a skill with
+/// which turns went badly three or four times is not chosen for a while.
+const LEAST: f64 = 2.5;
 /// How finely rates are told apart.
 const STEPS: u32 = 400;
 /// How the reason of a version begins that was retired for this.
@@ -185,7 +186,7 @@ mod tests {
         let mut coin = Coin(0x9E37_79B9_7F4A_7C15);
         for rate in [0.3, 0.5, 0.7, 0.9] {
             let gone = (0..300).filter(|_| goes(&mut coin, rate, rate).is_some()).count();
-            assert!(gone <= 10, "{gone} of 300 harmless skills at {rate}");
+            assert!(gone <= 15, "{gone} of 300 harmless skills at {rate}");
         }
         for (with, without, most) in [(0.3, 0.7, 30), (0.4, 0.8, 30), (0.0, 0.5, 20)] {
             let mut after: Vec<u32> = (0..100).map(|_| goes(&mut coin, with, without).unwrap_or(u32::MAX)).collect();

@@ -79,3 +79,9 @@ fn a_request_is_asked_again_without_what_steers_sampling() {
     assert_eq!(super::body(b"[]"), None);
     assert_eq!(super::body(b"{\"model\":\"m\"}"), None);
 }
+
+#[test]
+fn a_sample_is_about_one_in_four() {
+    let taken = (0..400).filter(|number| sampled(&format!("skill {number}"))).count();
+    assert!((70..130).contains(&taken), "{taken}");
+}
