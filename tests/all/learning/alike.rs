@@ -36,7 +36,9 @@ async fn the_same_matter_in_other_words_becomes_an_update_or_is_refused_by_name(
         session(&host, agent, &format!("s{number}"), "cite this", true).await;
         until("the lesson is done", async || {
             let found = lessons(&host, agent).await;
-            found.into_iter().find(|lesson| lesson["session"] == format!("s{number}").as_str() && lesson["state"] == "done")
+            found
+                .into_iter()
+                .find(|lesson| lesson["session"] == format!("s{number}").as_str() && lesson["state"] == "done")
         })
         .await;
         until("the skill is served", async || {

@@ -4,7 +4,8 @@ use super::*;
 
 #[tokio::test]
 async fn the_log_and_the_differences_are_the_same_without_a_host() {
-    let upstream = upstream(|_| Reply::Words(proposals(&[tides("Look at the harbour's own table. LEARNED-MARK")]))).await;
+    let upstream =
+        upstream(|_| Reply::Words(proposals(&[tides("Look at the harbour's own table. LEARNED-MARK")]))).await;
     let home = home(&upstream, "");
     let config = std::fs::read_to_string(home.path().join("config.yaml")).unwrap();
     home.config(&config.replace("idle_timeout: 1s", "idle_timeout: 1h"));

@@ -155,10 +155,8 @@ async fn a_judge_that_fails_decides_nothing_and_is_asked_again() {
         Reply::Words("no idea".into()),
         Reply::Words("Better: perhaps".into()),
     ]));
-    let upstream = obedient(move |seen| {
-        faults.lock().unwrap().pop_front().unwrap_or_else(|| prefers_the_table(seen, true))
-    })
-    .await;
+    let upstream =
+        obedient(move |seen| faults.lock().unwrap().pop_front().unwrap_or_else(|| prefers_the_table(seen, true))).await;
     let home = trying_home(&upstream, "");
     let host = home.start().await;
     session(&host, "a", "s", "when is high water?", true).await;
