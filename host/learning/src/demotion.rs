@@ -12,7 +12,7 @@ use serde_json::Value;
 use skills::{Library, Placed};
 use store::{SkillUse, SkillVersion, VersionChange, VersionState};
 
-use domain::AgentId;
+use domain::{AgentId, Digest};
 
 use crate::apply::{ApplyError, active};
 use crate::checks::{Owner, owner};
@@ -28,6 +28,9 @@ const LEAST: f64 = 2.5;
 const STEPS: u32 = 400;
 /// How the reason of a version begins that was retired for this.
 pub(crate) const HURT: &str = "turns with it went worse";
+
+/// The reason of a version that a person has put to use: who goes back to a skill that was retired knows what speaks against it.
+pub(crate) const WANTED: &str = "a person put it to use";
 
 /// A skill with which turns go worse than without.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +93,13 @@ pub(crate) fn hurting(library: &Library, versions: &[SkillVersion], uses: &[Skil
     uses.iter().filter(|sums| !sums.skill.is_empty()).filter_map(harm).collect()
 }
 
+/// The version that may go by itself: it was learned, and no person wants it.
+pub(crate) fn may_go(name: &str, library: &Library, versions: &[SkillVersion]) -> Option<Digest> {
+    let Owner::Learned(digest) = owner(name, library, versions) else { return None };
+    let wanted = active(name, versions).and_then(|version| version.reason.as_deref()) == Some(WANTED);
+    (!wanted).then_some(digest)
+}
+
 /// What was seen of it before it was used.
 fn tried_out(version: &SkillVersion) -> Evidence {
     let provenance: Value = serde_json::from_str(&version.provenance).unwrap_or_default();
@@ -126,10 +136,7 @@ impl Learning {
         let uses = self.store.skill_uses(agent).await?;
         let mut reported = Vec::new();
         for harm in hurting(&library, &versions, &uses, SystemTime::now()) {
-            let learned = match owner(&harm.skill, &library, &versions) {
-                Owner::Learned(digest) if !settings.review => Some(digest),
-                _ => None,
-            };
+            let learned = may_go(&harm.skill, &library, &versions).filter(|_| !settings.review);
             let gone = match learned {
                 Some(_) => !matches!(self.remove(agent, &harm.skill, &versions).await?, Placed::Foreign(_)),
                 None => false,

@@ -8,8 +8,7 @@ use skills::Library;
 use store::{Archive, Lesson, LessonState, SkillUse, SkillVersion, StoreError};
 
 use crate::Learning;
-use crate::checks::{Owner, owner};
-use crate::demotion::hurting;
+use crate::demotion::{hurting, may_go};
 use crate::operator::OperatorError;
 
 /// How many lessons are shown.
@@ -61,8 +60,8 @@ fn told(agent: &AgentId, lessons: &[Lesson], versions: &[SkillVersion], uses: &[
     let versions_json: Vec<Value> = shown.collect();
     let lessons: Vec<Value> = lessons.iter().map(lesson_json).collect();
     let hurts = hurting(library, versions, uses, SystemTime::now()).into_iter().map(|harm| {
-        let learned = matches!(owner(&harm.skill, library, versions), Owner::Learned(_));
-        json!({"skill": harm.skill, "learned": learned, "why": harm.to_string()})
+        let stays = may_go(&harm.skill, library, versions).is_none();
+        json!({"skill": harm.skill, "stays": stays, "why": harm.to_string()})
     });
     let hurts: Vec<Value> = hurts.collect();
     json!({"agent": agent.as_str(), "lessons": lessons, "versions": versions_json, "hurts": hurts})

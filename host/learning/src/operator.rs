@@ -7,6 +7,7 @@ use store::{LessonId, SkillVersion, StoreError, VersionChange, VersionState};
 
 use crate::Learning;
 use crate::apply::{ApplyError, active, retired};
+use crate::demotion::WANTED;
 use crate::history::{lesson_json, version_json};
 
 /// The shortest beginning of a digest that names a version.
@@ -97,7 +98,7 @@ impl Learning {
         let versions = self.store.skill_versions(agent).await?;
         let chosen =
             self.chosen(agent, name, digest, "candidate", &versions, |v| v.state == VersionState::Candidate)?;
-        self.stands(agent, &chosen, VersionState::Rejected).await
+        self.stands(agent, &chosen, VersionState::Rejected, None).await
     }
 
     /// Goes back to the version before the one in use, or to the one whose digest begins so.
@@ -133,7 +134,7 @@ impl Learning {
         if let Placed::Foreign(_) = self.remove(agent, name, &versions).await? {
             return Err(OperatorError::Foreign(name.to_owned()));
         }
-        self.stands(agent, &chosen, VersionState::Retired).await
+        self.stands(agent, &chosen, VersionState::Retired, None).await
     }
 
     /// Tries a lesson that waits or was given up again, at once.
@@ -155,7 +156,9 @@ impl Learning {
     ) -> Result<(), OperatorError> {
         match self.place(agent, &chosen.name, &chosen.text, versions, replace).await? {
             Placed::Foreign(_) => Err(OperatorError::Foreign(chosen.name.clone())),
-            Placed::Done | Placed::Same => self.stands(agent, chosen, VersionState::Active).await.map(drop),
+            Placed::Done | Placed::Same => {
+                self.stands(agent, chosen, VersionState::Active, Some(WANTED)).await.map(drop)
+            }
         }
     }
 
@@ -164,10 +167,13 @@ impl Learning {
         agent: &AgentId,
         chosen: &SkillVersion,
         state: VersionState,
+        reason: Option<&str>,
     ) -> Result<Value, OperatorError> {
-        let change = VersionChange::Stands { name: chosen.name.clone(), digest: chosen.digest, state, reason: None };
+        let reason = reason.map(str::to_owned);
+        let (name, digest) = (chosen.name.clone(), chosen.digest);
+        let change = VersionChange::Stands { name, digest, state, reason: reason.clone() };
         self.store.change_versions(agent, vec![change]).await?;
-        Ok(version_json(&SkillVersion { state, reason: None, ..chosen.clone() }))
+        Ok(version_json(&SkillVersion { state, reason, ..chosen.clone() }))
     }
 
     /// The version that is meant, of those that fit.

@@ -125,7 +125,7 @@ pub(super) fn log(args: &LogArgs, paths: &Paths, json: bool) -> anyhow::Result<(
         }
     }
     for harm in history["hurts"].as_array().into_iter().flatten() {
-        let whose = if harm["learned"] == true { "" } else { "; it is for people to decide on, and stays" };
+        let whose = if harm["stays"] == true { "; it is for people to decide on, and stays" } else { "" };
         output::line(format_args!("{} seems to hurt: {}{whose}", text(&harm["skill"]), text(&harm["why"])));
     }
     Ok(())
