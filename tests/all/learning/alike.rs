@@ -5,12 +5,12 @@ use super::*;
 const BODY: &str = "1. Behind each claim put the number of its source and whether it was read.\n\
                     2. End with the list of sources: author, year, title; what is not known is `?`.\n\
                     3. Invent no page, link or identifier.";
-const PARAPHRASE: &str = "Number every statement and mark how its reference was used. Close the answer with a bibliography of author, \
-                          year and title, with a question mark for what is unknown; never make up a link or a page.";
+const PARAPHRASE: &str = "Number every claim with its source and mark whether you have read it. Close the answer with a bibliography of \
+                          author, year and title, with a question mark for what is unknown; never make up a link, page or identifier.";
 
-/// The same matter under another name, sharing few words.
+/// The same matter under another name; of its words it shares less than a fifth.
 fn again() -> Value {
-    let description = "Use when statements need references or a bibliography, or the user asks where something is said";
+    let description = "Use when a claim needs a reference, citation or source, or the user asks where that is said";
     json!({"action": "add", "name": "name-your-references", "description": description, "category": "research",
         "body": PARAPHRASE, "why": "episode 1", "replaces": []})
 }

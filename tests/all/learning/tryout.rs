@@ -79,7 +79,7 @@ async fn only_what_makes_answers_better_is_used() {
     for agent in ["good", "bad", "place", "same"] {
         let text = format!("case-{agent}: when is high water?");
         session(&host, agent, "s", &text, false).await;
-        session(&host, agent, "s", "no, that's wrong", true).await;
+        session(&host, agent, "s", &format!("no, that's wrong (case-{agent})"), true).await;
     }
     for (agent, fate, says, state) in [
         ("good", "apply", "better on 2, worse on 0", Some("active")),
@@ -123,12 +123,12 @@ async fn a_day_has_so_many_questions_and_what_they_do_not_reach_for_waits() {
             (1, _) => ("hold", "the day's questions are used up"),
             _ => ("apply", "better on 1"),
         };
-        // An update of what is there says nothing new, so the second one is about another matter.
         assert_eq!(lesson["proposals"][0]["fate"], fate, "{number}: {lesson:#}");
         assert!(lesson["proposals"][0]["reason"].as_str().unwrap().contains(says), "{lesson:#}");
         // The day's questions are counted through a death.
         host.kill();
         if number == 0 {
+            // So that the next proposal is not one that changes nothing.
             std::fs::remove_dir_all(home.path().join("skills/a")).unwrap();
         }
         host = home.start().await;
