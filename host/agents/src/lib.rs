@@ -1,6 +1,7 @@
 //! A turn's way through the house: who speaks, what the policy decides, which skills go in, which upstream answers, and
 //! what is kept of it. This crate orchestrates; it opens no socket, file or database of its own.
 
+mod adapters;
 mod aside;
 mod backend;
 mod build;
@@ -12,6 +13,7 @@ mod held_calls;
 mod host;
 mod identity;
 mod injection;
+mod judging;
 mod lifted;
 mod metrics;
 mod open_turn;
@@ -29,7 +31,8 @@ mod values;
 mod views;
 mod window;
 
-pub use aside::{Aside, AsideAnswer, AsideError};
+pub use adapters::{AdapterSource, AdapterStatus, AdaptersStatus, ServedAdapter};
+pub use aside::{Aside, AsideAnswer, AsideError, Whom};
 pub use backend::{Backend, BackendError};
 pub use build::{AgentParts, Configured, HostParts, Reached};
 pub use embedded::{Embedded, EmbeddedError};
@@ -37,6 +40,7 @@ pub use error::TurnError;
 pub use held_calls::HeldCall;
 pub use host::{Host, Incoming};
 pub use identity::{HeaderClaims, Identity, IdentityError, MemoryScope};
+pub use judging::HostJudge;
 pub use metrics::Metrics;
 pub use operations::SessionStatus;
 pub use possessions::agent_files;

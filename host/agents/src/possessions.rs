@@ -6,14 +6,16 @@ use domain::AgentId;
 use policy::{FileEntry, FileRoot, FileSource, Preopened, Refused};
 use skills::{AgentFiles, FileError, FileKind, FileLimits, Root};
 
+use crate::adapters::{Adapters, Slot};
 use crate::values::AgentValues;
 
-/// What each agent's policy may have beside the turn: its folders, and the values it keeps. They outlive every reload.
-#[derive(Debug)]
+/// What is each agent's own beside its settings: its folders and the values it keeps, for its policy, and its adapter. They outlive
+/// every reload.
 pub(crate) struct Possessions {
     skills: PathBuf,
     lora: PathBuf,
     values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
+    pub(crate) adapters: Adapters,
 }
 
 /// One agent's folders, as its policy sees them.
@@ -22,17 +24,27 @@ struct Folders(AgentFiles);
 impl Possessions {
     /// For agents with skill folders below `skills`, and adapter folders below `lora` unless config names another.
     pub(crate) fn new(skills: PathBuf, lora: PathBuf) -> Self {
-        Possessions { skills, lora, values: Mutex::default() }
+        Possessions { skills, lora, values: Mutex::default(), adapters: Adapters::new() }
     }
 
     /// The folders of an agent that is not configured.
     pub(crate) fn usual_files(&self, agent: &AgentId) -> Arc<dyn FileSource> {
-        self.files(agent, &self.lora.join(agent.as_str()))
+        self.files(agent, &self.usual_lora(agent))
+    }
+
+    /// Where the adapters are of an agent that is not configured.
+    pub(crate) fn usual_lora(&self, agent: &AgentId) -> PathBuf {
+        self.lora.join(agent.as_str())
     }
 
     /// The folders of an agent whose adapters are in `lora`.
     pub(crate) fn files(&self, agent: &AgentId, lora: &Path) -> Arc<dyn FileSource> {
         agent_files(&self.skills, lora, agent)
+    }
+
+    /// The place of an agent's adapter.
+    pub(crate) fn adapter(&self, agent: &AgentId) -> Arc<Slot> {
+        self.adapters.slot(agent)
     }
 
     /// The values of an agent. The caller has seen to it that there are not too many agents.

@@ -7,6 +7,7 @@ use domain::AgentId;
 use policy::{AgentPolicy, FileSource, Target};
 use protocol::{Block, ChatRequest};
 
+use crate::adapters::Slot;
 use crate::errand::Upstreams;
 use crate::possessions::Possessions;
 use crate::values::AgentValues;
@@ -30,6 +31,8 @@ pub struct Agent {
     pub(crate) values: Arc<AgentValues>,
     /// Its folders, for a policy that has the grant.
     pub(crate) files: Arc<dyn FileSource>,
+    /// Its adapter.
+    pub(crate) adapter: Arc<Slot>,
 }
 
 impl Agent {
@@ -108,6 +111,7 @@ impl Registry {
                 id: id.clone(),
                 values: self.possessions.values(id),
                 files: self.possessions.usual_files(id),
+                adapter: self.possessions.adapter(id),
                 ..Agent::clone(&self.default)
             })
         };

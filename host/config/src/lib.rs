@@ -16,8 +16,10 @@
 mod admin;
 mod agents;
 mod credential;
+mod described;
 mod edit;
 mod error;
+mod judging;
 mod learning;
 mod listing;
 mod load;
@@ -31,6 +33,7 @@ mod secret;
 mod server;
 mod setting;
 mod settings;
+mod training;
 mod upstreams;
 mod yaml;
 
@@ -38,10 +41,11 @@ mod yaml;
 mod tests;
 
 pub use admin::AdminListen;
-pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
+pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, SkillsConfig, Target};
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
-pub use learning::LearningConfig;
+pub use judging::JudgeConfig;
+pub use learning::{LearningConfig, Verify};
 pub use listing::{Listing, Shown};
 pub use load::{
     Config, EmbedderChoice, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text,
@@ -54,4 +58,5 @@ pub use schema::{KeyInfo, keys};
 pub use secret::referenced_secret;
 pub use server::ServerConfig;
 pub use settings::{NOT_ACTED_ON, Settings};
+pub use training::{GateConfig, LossConfig, LossKind, RlConfig, StalenessConfig, Untrained};
 pub use upstreams::{BaseUrl, UpstreamConfig, UpstreamKind};

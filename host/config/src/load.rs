@@ -16,7 +16,7 @@ use crate::server::{self, ServerConfig};
 use crate::setting::{FromSetting, Setting};
 use crate::settings::{Settings, default_setting};
 use crate::upstreams::{self, UpstreamConfig};
-use crate::{Place, learning, schema, secret};
+use crate::{Place, judging, learning, schema, secret};
 
 /// Far more than any configuration, far less than would hurt.
 const MAX_FILE: u64 = 1 << 20;
@@ -62,6 +62,8 @@ pub struct Config {
     pub skills_dir: PathBuf,
     /// What says what texts mean.
     pub embedder: EmbedderChoice,
+    /// How much memory the adapters of all agents may take.
+    pub adapter_memory: ByteSize,
     /// What happens to agents that are not listed.
     pub unknown: UnknownAgents,
     /// The logins for registries, in a file of docker's form, absolute. It is read when a module is fetched.
@@ -212,7 +214,8 @@ fn build(
     let admin = admin::build(&mut reader);
     let mut upstreams = upstreams::build(&mut reader);
     let evolver = learning::evolver(&mut reader, &upstreams);
-    upstreams.extend(evolver.map(|evolver| (evolver.name.clone(), evolver)));
+    let judge = judging::upstream(&mut reader, &upstreams);
+    upstreams.extend(evolver.into_iter().chain(judge).map(|described| (described.name.clone(), described)));
     let agents = agents::build(&mut reader, &upstreams);
     let config = Config {
         home: paths.home.clone(),
@@ -230,6 +233,7 @@ fn build(
             Some("static") => EmbedderChoice::Static,
             _ => EmbedderChoice::Auto,
         },
+        adapter_memory: reader.value("rl.adapter_memory").unwrap_or(ByteSize(512 << 20)),
         unknown: UnknownAgents {
             rule: match reader.value::<String>("agents_unknown").as_deref() {
                 Some("default") => UnknownRule::Default,

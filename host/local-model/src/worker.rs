@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use domain::TokenTrace;
+use domain::{SampledWith, TokenTrace};
 use tokio::sync::mpsc::Sender;
 
 use crate::adapter::Adapter;
@@ -56,6 +56,7 @@ struct Active {
     /// The most tokens the answer may have.
     limit: usize,
     logprobs: Vec<f32>,
+    sampled_with: SampledWith,
     reason: Option<FinishReason>,
 }
 
@@ -144,13 +145,20 @@ impl Worker {
         if let Some(adapter) = &request.adapter {
             adapter.check(&self.model.shape)?;
         }
-        let tokens = self.model.template.encode(
-            &self.model.tokenizer,
-            &request.messages,
-            request.tools.as_ref(),
-            self.context - 1,
-        )?;
+        let tokens = match &request.tokens {
+            Some(tokens) => {
+                self.model.check_tokens(tokens, self.context - 1)?;
+                tokens.to_vec()
+            }
+            None => self.model.template.encode(
+                &self.model.tokenizer,
+                &request.messages,
+                request.tools.as_ref(),
+                self.context - 1,
+            )?,
+        };
         let adapter = request.adapter.as_ref().map_or(0, |adapter| adapter.id);
+        let sampled_with = request.sampling.sampled_with();
         let key = request.session.map(|session| CacheKey { session, adapter });
         let known = key.as_ref().and_then(|key| self.caches.longest_prefix(key, &tokens));
         let cache = known.unwrap_or_else(|| KvCache::new(self.model.shape.kv()));
@@ -166,6 +174,7 @@ impl Worker {
             cache,
             tokens,
             logprobs: Vec::new(),
+            sampled_with,
             reason: None,
         })
     }
@@ -250,6 +259,7 @@ impl Active {
                 prompt: prompt.into(),
                 completion: completion.to_vec(),
                 logprobs: self.logprobs.clone(),
+                sampled_with: self.sampled_with,
             },
         })
     }
