@@ -45,6 +45,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// The first `depth` columns of `count` rows.
+    #[allow(clippy::needless_range_loop, reason = "it is an index into each of the rows")]
     pub(super) fn new(x: View<'_>, count: usize, depth: usize) -> Self {
         let mut columns = Vec::with_capacity(count.div_ceil(HEIGHT) * depth);
         for first in (0..count).step_by(HEIGHT) {
