@@ -40,7 +40,9 @@ type Case = (&'static str, &'static str, &'static str, fn(&mut Files));
 const MATRICES: &[Case] = &[
     ("empty", ADAPTER, "not a sound safetensors file", |f| of(f, ADAPTER).clear()),
     ("seven bytes", ADAPTER, "not a sound safetensors file", |f| of(f, ADAPTER).truncate(7)),
-    ("the last byte missing", ADAPTER, "not a sound", |f| drop(of(f, ADAPTER).pop())),
+    ("the last byte missing", ADAPTER, "not a sound", |f| {
+        of(f, ADAPTER).pop();
+    }),
     ("a byte too many", ADAPTER, "not a sound", |f| of(f, ADAPTER).push(0)),
     ("half of it", ADAPTER, "not a sound", |f| {
         let half = of(f, ADAPTER).len() / 2;

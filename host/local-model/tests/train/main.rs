@@ -1,12 +1,18 @@
 //! What training promises, from outside. The gradients themselves are measured in `src/train/tests`.
 
+#[cfg(test)]
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(test)]
 mod adapter_files;
+#[cfg(test)]
 mod agreement;
+#[cfg(test)]
 mod learning;
+#[cfg(test)]
 mod safetensors_file;
+#[cfg(test)]
 mod steps;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +28,7 @@ fn made(file: &str) -> PathBuf {
 }
 
 /// Its small model: 260 tokens, two layers, a context of 256.
+#[cfg(test)]
 fn tiny() -> Arc<Model> {
     Arc::new(Model::load(&made("tiny.gguf")).unwrap())
 }
@@ -30,11 +37,13 @@ fn shape(rank: usize) -> LoraShape {
     LoraShape { rank, alpha: 2.0 * rank as f32, projections: [true; 7] }
 }
 
+#[cfg(test)]
 fn fresh(model: &Arc<Model>, seed: u64) -> Trainee {
     Trainee::fresh(Arc::clone(model), shape(8), seed).unwrap()
 }
 
 /// An example on policy: drawn by the trainee as it is.
+#[cfg(test)]
 fn on_policy(trainee: &Trainee, tokens: &[u32], prompt: usize, advantage: f32) -> Datum {
     let logprobs = trainee.logprobs(tokens, prompt, 1).unwrap();
     let advantages = vec![advantage; logprobs.len()];

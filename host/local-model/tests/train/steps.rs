@@ -135,7 +135,7 @@ fn what_cannot_be_trained_on_is_named_and_nothing_of_its_batch_is_kept() {
         ("it has 257 tokens, and the model holds 256", |d| d.tokens = tokens(1, 257).into()),
         ("its token 260 is not one of the 260 there are", |d| d.tokens = vec![260; 40].into()),
         ("its token 4294967295 is not one", |d| Arc::make_mut(&mut d.tokens)[3] = u32::MAX),
-        ("it has 34 log-probabilities for 35 tokens", |d| drop(d.logprobs.pop())),
+        ("it has 34 log-probabilities for 35 tokens", |d| d.logprobs.truncate(34)),
         ("it has 0 log-probabilities", |d| d.logprobs.clear()),
         ("it has 36 advantages for 35 tokens", |d| d.advantages.push(0.0)),
         ("one of its log-probabilities is NaN", |d| d.logprobs[3] = f32::NAN),
