@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-STEPS = 4
+STEPS = 3
 
 
 def here(model, count):
