@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering::Relaxed;
 
-use domain::{SampleState, TurnId, TurnOutcome};
+use domain::{TurnId, TurnOutcome};
 use serde::Serialize;
 use store::{Health, StoreError};
 
@@ -44,11 +44,7 @@ impl Host {
             agent: turn.record.agent.to_string(),
             session: turn.record.session.to_string(),
             outcome: outcome_name(turn.record.outcome),
-            sample: sample.map(|s| SampleStatus {
-                state: state_name(s.state),
-                reason: s.reason,
-                reward: s.sample.reward,
-            }),
+            sample: sample.map(|s| SampleStatus { state: s.state.as_str(), reason: s.reason, reward: s.sample.reward }),
         }))
     }
 
@@ -100,13 +96,6 @@ pub(crate) fn outcome_name(outcome: TurnOutcome) -> &'static str {
         TurnOutcome::Refused => "refused",
         TurnOutcome::Cancelled => "cancelled",
         TurnOutcome::Failed => "failed",
-    }
-}
-
-fn state_name(state: SampleState) -> &'static str {
-    match state {
-        SampleState::Captured => "captured",
-        SampleState::Dropped => "dropped",
     }
 }
 
@@ -168,6 +157,7 @@ mod tests {
             answer: Bytes::new(),
             skills: Vec::new(),
             policy: (Digest::of(b""), DecisionSource::Builtin),
+            adapter: 0,
             usage: None,
             outcome: TurnOutcome::Complete,
         }

@@ -139,6 +139,8 @@ pub struct TurnRecord {
     pub skills: Vec<String>,
     /// The module that chose them, and whether it was the agent's own.
     pub policy: (Digest, DecisionSource),
+    /// The generation of the agent's adapter that answered; 0 is the model without one.
+    pub adapter: u64,
     /// Tokens, when the upstream said.
     pub usage: Option<Usage>,
     /// How it ended.
