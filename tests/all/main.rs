@@ -48,5 +48,6 @@ mod shutdown;
 mod skills;
 mod streaming;
 mod tenancy;
+mod training;
 mod wasi;
 mod window;

@@ -209,6 +209,8 @@ async fn no_key_reaches_another_agent_however_it_is_shown() {
                             }
                             None => refused("agent", 400),
                         },
+                        // No key of an agent's, nor one for all of them, administers.
+                        ("POST /v1/admin/train_step", true) => refused(how, 401),
                         ("POST /v1/sessions/end", true) => match holder.speaks_as(name) {
                             Some(_) => assert_eq!(outcome.status, 200, "{what}"),
                             None if name.is_none() || holder.agents.is_none() => {

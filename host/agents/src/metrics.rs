@@ -27,7 +27,6 @@ pub struct Metrics {
     pub(crate) in_flight: Gauge,
     pub(crate) upstream_attempts: Family<AttemptLabels, Counter>,
     pub(crate) upstream_ejected: Family<UpstreamLabels, Gauge>,
-    pub(crate) adapter: Family<AgentLabels, Gauge>,
     pub(crate) adapter_bytes: Gauge,
 }
 
@@ -127,7 +126,6 @@ impl Metrics {
             in_flight: Gauge::default(),
             upstream_attempts: Family::default(),
             upstream_ejected: Family::default(),
-            adapter: Family::default(),
             adapter_bytes: Gauge::default(),
         };
         let m = metrics.clone();
@@ -181,11 +179,6 @@ impl Metrics {
             "metaclaw_upstream_ejected",
             "Whether an upstream has failed so often that turns go elsewhere if they can",
             m.upstream_ejected,
-        );
-        registry.register(
-            "metaclaw_adapter_generation",
-            "Which of an agent's adapters answers; none: the model as it is",
-            m.adapter,
         );
         registry.register("metaclaw_adapter_bytes", "Memory that the adapters of all agents take", m.adapter_bytes);
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);

@@ -1,7 +1,9 @@
 //! What clients and operators do to a running host beside turns: sessions are ended, breakers closed.
 
+use std::sync::Arc;
+
 use config::{RlConfig, UnknownRule};
-use domain::{AgentId, SessionId};
+use domain::{AgentId, Mode, SessionId};
 use serde::Serialize;
 use store::{StoreError, StoredSession};
 
@@ -46,6 +48,12 @@ impl Host {
             }
             None => None,
         }
+    }
+
+    /// The agents whose mode asks for training, as far as they are configured or have spoken.
+    pub fn trained_agents(&self) -> Vec<AgentId> {
+        let trains = |agent: &Arc<Agent>| agent.config.mode != Mode::SkillsOnly;
+        self.registry.load().all().into_iter().filter(trains).map(|agent| agent.id.clone()).collect()
     }
 
     /// Lets this adapter answer for the agent from now on, or none. Turns that have begun keep theirs.

@@ -244,8 +244,7 @@ impl Worker {
             answer: read.as_ref().map(|a| a.json.clone()).unwrap_or_default(),
             skills: begun.skills.clone(),
             policy: begun.policy,
-            // No turn is answered with an adapter yet.
-            adapter: 0,
+            adapter: begun.adapter,
             usage,
             outcome,
         };
@@ -262,7 +261,7 @@ impl Worker {
             // Replaced by the module that judges.
             policy: begun.policy.0,
             skill_generation: begun.skill_generation,
-            adapter: 0,
+            adapter: begun.adapter,
             weight: 1.0,
             reward: None,
             tokens,

@@ -4,8 +4,8 @@ use domain::{TurnId, TurnOutcome};
 use serde::Serialize;
 use store::{Health, StoreError};
 
+use crate::adapters::name;
 use crate::host::Host;
-use crate::metrics::AgentLabels;
 
 /// What is durably known of a turn: once this answers, it survives a crash.
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +18,9 @@ pub struct TurnStatus {
     pub session: String,
     /// `complete`, `refused`, `cancelled` or `failed`.
     pub outcome: &'static str,
+    /// The adapter that it was answered with, `AGENT@GENERATION`; none: the model as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// The sample made of it, when there is one.
     pub sample: Option<SampleStatus>,
 }
@@ -25,9 +28,9 @@ pub struct TurnStatus {
 /// What became of a turn as training material.
 #[derive(Clone, Debug, Serialize)]
 pub struct SampleStatus {
-    /// `captured` or `dropped`.
+    /// `captured`, `scored`, `eligible`, `claimed`, `consumed`, `held-out`, `expired`, `rejected` or `dropped`.
     pub state: &'static str,
-    /// The policy's reason for dropping it.
+    /// Why it was dropped, rejected or given up.
     pub reason: Option<String>,
     /// How good the policy found the turn, from -1 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +47,7 @@ impl Host {
             agent: turn.record.agent.to_string(),
             session: turn.record.session.to_string(),
             outcome: outcome_name(turn.record.outcome),
+            adapter: (turn.record.adapter > 0).then(|| name(&turn.record.agent, turn.record.adapter)),
             sample: sample.map(|s| SampleStatus { state: s.state.as_str(), reason: s.reason, reward: s.sample.reward }),
         }))
     }
@@ -69,11 +73,6 @@ impl Host {
         self.metrics.records_lost.inner().store(self.store.lost_turns(), Relaxed);
         let adapters = self.adapters();
         self.metrics.adapter_bytes.set(i64::try_from(adapters.bytes).unwrap_or(i64::MAX));
-        self.metrics.adapter.clear();
-        for one in adapters.agents {
-            let labels = AgentLabels { agent: one.agent };
-            self.metrics.adapter.get_or_create(&labels).set(i64::try_from(one.generation).unwrap_or(i64::MAX));
-        }
     }
 
     /// Why the host cannot do all of its work, for `/readyz`; empty when it can.

@@ -3,9 +3,11 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use domain::AgentId;
 use learning::OperatorError;
 use local_model::{ModelError, SubmitError};
 use protocol::{ErrorBody, ErrorDetail, Flaw};
+use training::OperatorError as TrainingError;
 use upstream::UpstreamError;
 use uuid::Uuid;
 
@@ -51,6 +53,20 @@ pub(crate) enum HttpError {
     NoTurn,
     #[error(transparent)]
     Learning(#[from] learning::OperatorError),
+    #[error(transparent)]
+    Training(#[from] training::OperatorError),
+    #[error("this is no adapter's number: see `metaclaw adapters list`")]
+    NoAdapter,
+    #[error("`{0}` in the query is not a number of seconds")]
+    Query(&'static str),
+    #[error("no agent here trains: set its mode to rl, and let the embedded model answer it (`metaclaw train status`)")]
+    NoTrainer,
+    #[error("no agent has samples to train on: `metaclaw train status` says what each one waits for")]
+    NothingToTrain,
+    #[error("the step is not done after {0} s; it goes on: `metaclaw train status`")]
+    StepGoesOn(u64),
+    #[error("the step of agent `{agent}` has failed: {reason}")]
+    StepFailed { agent: AgentId, reason: String },
     #[error("the store cannot be read: {0}")]
     Store(#[source] store::StoreError),
 }
@@ -91,6 +107,20 @@ impl HttpError {
                 OperatorError::Foreign(_) => (StatusCode::CONFLICT, INVALID, "persons_skill"),
                 OperatorError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "learning_failed"),
             },
+            HttpError::Training(error) => match error {
+                TrainingError::NoAgent(_) => (StatusCode::NOT_FOUND, INVALID, "unknown_agent"),
+                TrainingError::NoAdapter { .. } => (StatusCode::NOT_FOUND, INVALID, "unknown_adapter"),
+                TrainingError::Refused { .. } => (StatusCode::CONFLICT, INVALID, "not_trained"),
+                TrainingError::NoStep { .. } => (StatusCode::CONFLICT, INVALID, "nothing_to_train"),
+                TrainingError::NotSo { .. } => (StatusCode::CONFLICT, INVALID, "adapter_state"),
+                TrainingError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "training_failed"),
+            },
+            HttpError::NoAdapter => (StatusCode::NOT_FOUND, INVALID, "unknown_adapter"),
+            HttpError::Query(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_query"),
+            HttpError::NoTrainer => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "no_trainer"),
+            HttpError::NothingToTrain => (StatusCode::CONFLICT, INVALID, "nothing_to_train"),
+            HttpError::StepGoesOn(_) => (StatusCode::GATEWAY_TIMEOUT, SERVER, "train_step_timeout"),
+            HttpError::StepFailed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "train_step_failed"),
             HttpError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "store_error"),
         }
     }

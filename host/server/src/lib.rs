@@ -19,6 +19,7 @@ mod once;
 mod patience;
 mod sessions;
 mod state;
+mod train_step;
 
 pub use access::Access;
 pub use admin::{AdminApp, Reload};
