@@ -6,14 +6,16 @@ use domain::AgentId;
 use policy::{FileEntry, FileRoot, FileSource, Preopened, Refused};
 use skills::{AgentFiles, FileError, FileKind, FileLimits, Root};
 
+use crate::experience::AgentExperience;
 use crate::values::AgentValues;
 
-/// What each agent's policy may have beside the turn: its folders, and the values it keeps. They outlive every reload.
+/// What each agent has: its folders and the values that its policy keeps, and what came of its skills. They outlive every reload.
 #[derive(Debug)]
 pub(crate) struct Possessions {
     skills: PathBuf,
     lora: PathBuf,
     values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
+    experiences: Mutex<HashMap<AgentId, Arc<AgentExperience>>>,
 }
 
 /// One agent's folders, as its policy sees them.
@@ -22,7 +24,7 @@ struct Folders(AgentFiles);
 impl Possessions {
     /// For agents with skill folders below `skills`, and adapter folders below `lora` unless config names another.
     pub(crate) fn new(skills: PathBuf, lora: PathBuf) -> Self {
-        Possessions { skills, lora, values: Mutex::default() }
+        Possessions { skills, lora, values: Mutex::default(), experiences: Mutex::default() }
     }
 
     /// The folders of an agent that is not configured.
@@ -39,6 +41,12 @@ impl Possessions {
     pub(crate) fn values(&self, agent: &AgentId) -> Arc<AgentValues> {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.entry(agent.clone()).or_default().clone()
+    }
+
+    /// What came of an agent's skills. As for values.
+    pub(crate) fn experience(&self, agent: &AgentId) -> Arc<AgentExperience> {
+        let mut experiences = self.experiences.lock().unwrap_or_else(PoisonError::into_inner);
+        experiences.entry(agent.clone()).or_default().clone()
     }
 }
 
