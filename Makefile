@@ -49,4 +49,10 @@ bench: build ## Measure against nginx on this machine: tests/bench/README.md
 eval-skills: build ## Measure whether the right skill reaches the prompt, cold and after use: tests/eval/README.md
 	python3 tests/eval/skills.py $(DATA) --mode $(or $(MODE),hybrid) --questions $(or $(QUESTIONS),1500) --svg $(or $(SVG),target/learning-curve.svg)
 
-.PHONY: help setup build demo run test test-openclaw lint check bench eval-skills
+eval-isolation: build ## Measure whether agents with conflicting rules learn their own and never another's: tests/eval/README.md
+	python3 tests/eval/isolation.py --agents $(or $(AGENTS),6) --json target/isolation.json
+
+eval-isolation-embedded: demo ## The same with the embedded model, reported as it is (some minutes)
+	python3 tests/eval/isolation.py --agents $(or $(AGENTS),3) --rounds 1 --asks 1 --embedded --json target/isolation-embedded.json
+
+.PHONY: help setup build demo run test test-openclaw lint check bench eval-skills eval-isolation eval-isolation-embedded

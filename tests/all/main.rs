@@ -19,6 +19,7 @@ mod headers;
 mod hooks;
 mod hostile;
 mod identity;
+mod isolation;
 mod keys;
 mod keys_command;
 mod languages;

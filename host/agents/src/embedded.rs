@@ -128,6 +128,7 @@ fn request(wishes: Wishes, session: String) -> Result<Request, EmbeddedError> {
     Ok(Request {
         messages: ChatMessage::from_openai(&wishes.messages)?,
         tools: wishes.tools,
+        tokens: None,
         sampling: Sampling {
             temperature: wishes.temperature.unwrap_or(usual.temperature),
             top_p: wishes.top_p.unwrap_or(usual.top_p),

@@ -2,6 +2,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ModelError;
 use crate::math::dot;
+use crate::train::Change;
 use crate::weights::Shape;
 
 /// A linear layer that an adapter may change, by its name in PEFT.
@@ -81,6 +82,15 @@ impl LowRank {
             transposed[i % rank * out + i / rank] = *x;
         }
         Ok(LowRank { rank, scale, a, b: transposed })
+    }
+
+    /// From A and the turned B, both rank × something.
+    pub(crate) fn from_turned(rank: usize, scale: f32, change: Change) -> Result<Self, ModelError> {
+        let Change { a, b } = change;
+        if a.iter().chain(&b).any(|x| !x.is_finite()) {
+            return Err(ModelError::LowRank("some are not finite"));
+        }
+        Ok(LowRank { rank, scale, a, b })
     }
 
     fn size(&self) -> (usize, usize) {

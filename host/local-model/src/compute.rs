@@ -47,7 +47,7 @@ impl Compute {
     }
 
     /// Calls `f(i, chunk)` for each `chunk` numbers of `out`, in any order.
-    pub(crate) fn for_chunks(&self, out: &mut [f32], chunk: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+    pub(crate) fn for_chunks<T: Send>(&self, out: &mut [T], chunk: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         match &self.pool {
             Some(pool) => {
                 let share = out.len() / chunk / (pool.current_num_threads() * 4);

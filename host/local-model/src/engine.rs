@@ -48,6 +48,8 @@ pub struct Request {
     pub messages: Vec<ChatMessage>,
     /// Tools the model may call, in OpenAI's form; left out if its template takes none.
     pub tools: Option<Value>,
+    /// The prompt itself, in the place of messages and tools: what was answered once can be answered again, token by token.
+    pub tokens: Option<Arc<[u32]>>,
     /// How the answer is drawn.
     pub sampling: Sampling,
     /// Names this conversation, its agent included, so that the next turn computes only what is new. Two agents must

@@ -109,6 +109,28 @@ pub enum ModelError {
     /// A low-rank change is not one.
     #[error("a low-rank change cannot be made of these numbers: {0}")]
     LowRank(&'static str),
+    /// A file of an adapter cannot be taken.
+    #[error("the adapter's file {file} is refused: {reason}")]
+    AdapterFile {
+        /// Its name.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An example cannot be trained on. Nothing of its batch was.
+    #[error("example {index} of the batch cannot be trained on: {reason}; take it out and train on the rest")]
+    Datum {
+        /// Its position in the batch, from 0.
+        index: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Training cannot go on as it was set.
+    #[error("the adapter cannot be trained: {0}")]
+    Training(String),
+    /// Training was told to stop. Nothing of the batch was kept.
+    #[error("training was stopped before the batch was through; nothing of it was kept")]
+    Interrupted,
     /// Tokens cannot be scored.
     #[error("these tokens cannot be scored: {0}")]
     Tokens(String),

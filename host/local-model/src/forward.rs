@@ -133,7 +133,7 @@ impl<'a, 'b> Pass<'a, 'b> {
 }
 
 /// Rotates each head of each row by its position: the first half of the head with the second.
-fn rotate(rows: &mut [f32], heads: usize, head_dim: usize, rotation: &[(f32, f32)]) {
+pub(crate) fn rotate(rows: &mut [f32], heads: usize, head_dim: usize, rotation: &[(f32, f32)]) {
     let angles = rotation.chunks_exact(head_dim / 2);
     for (row, angles) in rows.chunks_exact_mut(heads * head_dim).zip(angles) {
         for head in row.chunks_exact_mut(head_dim) {

@@ -3,7 +3,7 @@
 //!
 //! [`install`] turns a GGUF file into one that loads fast; [`Model::load`] reads it; [`Engine`] answers [`Request`]s
 //! with it on a thread of its own, several at a time, and keeps what it computed for each session. An [`Adapter`]
-//! (LoRA) is chosen per request, so agents share one copy of the weights.
+//! (LoRA) is chosen per request, so agents share one copy of the weights. A [`Trainee`] is one that is being trained.
 //!
 //! Invariants: nothing computes on the async runtime's threads; a token's log-probabilities depend on the tokens before
 //! it and the adapter only, to the last bit; no text in a message becomes a control token; nothing is shared between
@@ -22,11 +22,13 @@ mod kv;
 mod math;
 mod matrix;
 mod model;
+mod peft;
 mod sample;
 mod sessions;
 mod template;
 mod text;
 mod tokenizer;
+mod train;
 mod weights;
 mod worker;
 
@@ -38,6 +40,7 @@ pub use error::{ModelError, SubmitError};
 pub use install::{InstallProgress, InstalledModel, ModelKind, Source, digest_of, find, install, list, remove, verify};
 pub use model::{Model, ModelInfo};
 pub use sample::Sampling;
+pub use train::{AdamW, Datum, LoraShape, Loss, Optim, Report, Trainee, Watch};
 
 /// Prompt tokens computed in one step when nothing else is being answered.
 pub(crate) const PREFILL_CHUNK: usize = 128;

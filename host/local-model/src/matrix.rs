@@ -1,4 +1,7 @@
+use std::ops::Range;
+
 use half::f16;
+use wide::f32x16;
 
 use crate::compute::Compute;
 use crate::math::{GROUP, LANES, Lanes, mul_add};
@@ -88,6 +91,45 @@ impl Matrix {
             let width = LANES.min(self.rows - first);
             for (row, sums) in sums.as_chunks::<LANES>().0.iter().enumerate() {
                 out[row * self.rows + first..][..width].copy_from_slice(&sums[..width]);
+            }
+        }
+    }
+
+    /// Columns `columns` (from and to a multiple of 32) of the 16 `N` rows from `first` on, as f32: column after column,
+    /// rows side by side. Rows that there are not are zero.
+    pub(crate) fn panel<const N: usize>(&self, columns: Range<usize>, first: usize, out: &mut Vec<[f32x16; N]>) {
+        let per_band = self.cols / BLOCK;
+        out.clear();
+        out.resize(columns.len(), [f32x16::ZERO; N]);
+        for n in 0..N {
+            let Some(band) = self.tiles.chunks_exact(per_band).nth(first / LANES + n) else { break };
+            let tiles = &band[columns.start / BLOCK..columns.end / BLOCK];
+            for (tile, out) in tiles.iter().zip(out.as_chunks_mut::<BLOCK>().0) {
+                let scales = f32x16::new(tile.scales);
+                for (weights, out) in tile.weights.iter().zip(out) {
+                    out[n] = f32x16::new(weights.map(f32::from)) * scales;
+                }
+            }
+        }
+    }
+
+    /// The same, turned: rows `rows` (from a multiple of 16) of the 16 `N` columns from `first` on, row after row,
+    /// columns side by side.
+    pub(crate) fn turned_panel<const N: usize>(&self, rows: Range<usize>, first: usize, out: &mut Vec<[f32x16; N]>) {
+        let per_band = self.cols / BLOCK;
+        out.clear();
+        out.resize(rows.len(), [f32x16::ZERO; N]);
+        for (band, out) in (rows.start / LANES..).zip(out.chunks_mut(LANES)) {
+            for n in 0..N {
+                let column = first + n * LANES;
+                let Some(tile) = (column < self.cols).then(|| &self.tiles[band * per_band + column / BLOCK]) else {
+                    break;
+                };
+                let columns = &tile.weights.as_chunks::<LANES>().0[column % BLOCK / LANES];
+                let turned: [[i8; LANES]; LANES] = std::array::from_fn(|r| std::array::from_fn(|c| columns[c][r]));
+                for ((weights, scale), out) in turned.iter().zip(tile.scales).zip(out.iter_mut()) {
+                    out[n] = f32x16::new(weights.map(f32::from)) * f32x16::splat(scale);
+                }
             }
         }
     }

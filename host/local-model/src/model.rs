@@ -92,6 +92,20 @@ impl Model {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Refuses tokens that are none of the model's, too many, or none at all.
+    pub(crate) fn check_tokens(&self, tokens: &[u32], context: usize) -> Result<(), ModelError> {
+        if tokens.is_empty() {
+            return Err(ModelError::Tokens("there are none".to_owned()));
+        }
+        if tokens.len() > context {
+            return Err(ModelError::TooLong { tokens: tokens.len(), context });
+        }
+        match tokens.iter().find(|token| **token as usize >= self.shape.vocab) {
+            Some(token) => Err(ModelError::Tokens(format!("{token} is not one of the {} there are", self.shape.vocab))),
+            None => Ok(()),
+        }
+    }
+
     /// The log-probability (natural, temperature 1) of each token of `completion` after `prompt` and those before it.
     ///
     /// Computed from nothing on the calling thread: for a few hundred tokens that takes about a second.
@@ -109,14 +123,9 @@ impl Model {
             adapter.check(&self.shape)?;
         }
         let tokens: Vec<u32> = prompt.iter().chain(completion).copied().collect();
-        if tokens.len() > self.shape.context {
-            return Err(ModelError::TooLong { tokens: tokens.len(), context: self.shape.context });
-        }
+        self.check_tokens(&tokens, self.shape.context)?;
         if prompt.is_empty() {
             return Err(ModelError::Tokens("nothing stands before the first".to_owned()));
-        }
-        if let Some(token) = tokens.iter().find(|token| **token as usize >= self.shape.vocab) {
-            return Err(ModelError::Tokens(format!("{token} is not one of the {} there are", self.shape.vocab)));
         }
         let mut cache = KvCache::new(self.shape.kv());
         let mut logprobs = Vec::with_capacity(completion.len());

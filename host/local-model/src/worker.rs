@@ -144,12 +144,18 @@ impl Worker {
         if let Some(adapter) = &request.adapter {
             adapter.check(&self.model.shape)?;
         }
-        let tokens = self.model.template.encode(
-            &self.model.tokenizer,
-            &request.messages,
-            request.tools.as_ref(),
-            self.context - 1,
-        )?;
+        let tokens = match &request.tokens {
+            Some(tokens) => {
+                self.model.check_tokens(tokens, self.context - 1)?;
+                tokens.to_vec()
+            }
+            None => self.model.template.encode(
+                &self.model.tokenizer,
+                &request.messages,
+                request.tools.as_ref(),
+                self.context - 1,
+            )?,
+        };
         let adapter = request.adapter.as_ref().map_or(0, |adapter| adapter.id);
         let key = request.session.map(|session| CacheKey { session, adapter });
         let known = key.as_ref().and_then(|key| self.caches.longest_prefix(key, &tokens));
