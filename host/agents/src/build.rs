@@ -86,7 +86,8 @@ impl Host {
         let idle_timeout = parts.configured.idle_timeout;
         let registry = registry(parts.configured, &possessions, &parts.metrics);
         let (skills, of) = (parts.skills.clone(), possessions.clone());
-        let uses = Arc::new(Uses { store: store.clone(), skills, possessions: of });
+        let metrics = parts.metrics.clone();
+        let uses = Arc::new(Uses { store: store.clone(), skills, possessions: of, metrics });
         Host {
             registry: ArcSwap::from_pointee(registry),
             reloads: Mutex::default(),

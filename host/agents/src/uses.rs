@@ -9,6 +9,7 @@ use skills::{Learned, Library, Meanings, SkillTree};
 use store::{Captured, Credit, Feedback, Outcome, Store, StoreError};
 use tokio::sync::oneshot;
 
+use crate::metrics::{Metrics, OutcomeLabels};
 use crate::possessions::Possessions;
 use crate::question::MAX_TEXT;
 use crate::registry::Agent;
@@ -21,6 +22,7 @@ pub(crate) struct Uses {
     pub(crate) store: Arc<Store>,
     pub(crate) skills: Arc<SkillTree>,
     pub(crate) possessions: Arc<Possessions>,
+    pub(crate) metrics: Metrics,
 }
 
 /// What is said of a turn.
@@ -55,12 +57,16 @@ impl Uses {
 
     /// Notes what came of a turn. False when that was known, or somebody has spoken who knows better.
     pub(crate) async fn note(&self, judged: &Judged<'_>, said: Said) -> Result<bool, StoreError> {
+        let source = said.source;
         let outcome = self.outcome(judged, said).await;
         let experience = self.possessions.experience(judged.agent);
         experience.load(&self.store, judged.agent).await?;
         let _order = experience.order.lock().await;
         let noted = self.store.note_outcome(outcome).await?;
         experience.take(noted.uses);
+        if noted.counted {
+            self.count(judged.agent, source);
+        }
         Ok(noted.counted)
     }
 
@@ -83,7 +89,19 @@ impl Uses {
         let _order = experience.order.lock().await;
         let captured = self.store.capture_with(sample, verdict, Some(outcome)).await?;
         experience.take(self.store.skill_uses_of(judged.agent, &changed).await?);
+        if !captured.existed {
+            self.count(judged.agent, RewardSource::Policy);
+        }
         Ok(captured)
+    }
+
+    fn count(&self, agent: &AgentId, source: RewardSource) {
+        let source = match source {
+            RewardSource::Policy => "policy",
+            RewardSource::Judge => "judge",
+            RewardSource::Feedback => "feedback",
+        };
+        self.metrics.outcomes.get_or_create(&OutcomeLabels { agent: agent.to_string(), source }).inc();
     }
 
     async fn outcome(&self, judged: &Judged<'_>, said: Said) -> Outcome {
