@@ -49,5 +49,6 @@ mod skills;
 mod streaming;
 mod tenancy;
 mod training;
+mod uses;
 mod wasi;
 mod window;

@@ -6,6 +6,7 @@ use store::{Health, StoreError};
 
 use crate::adapters::name;
 use crate::host::Host;
+use crate::registry::Agent;
 
 /// What is durably known of a turn: once this answers, it survives a crash.
 #[derive(Clone, Debug, Serialize)]
@@ -68,11 +69,19 @@ impl Host {
         models
     }
 
-    /// Brings the metrics up to date with what is counted elsewhere; for whoever is about to read them.
+    /// Brings the metrics up to date with what the store and the skills know by themselves; for whoever is about to read them.
     pub fn count_losses(&self) {
         self.metrics.records_lost.inner().store(self.store.lost_turns(), Relaxed);
-        let adapters = self.adapters();
-        self.metrics.adapter_bytes.set(i64::try_from(adapters.bytes).unwrap_or(i64::MAX));
+        let lacks = |agent: &Agent| {
+            let library = self.skills.library(&agent.id);
+            agent.config.skills.retrieval.embeds() && !library.is_empty() && !library.is_understood()
+        };
+        let missing = match self.skills.meanings() {
+            Some(_) => self.registry.load().all().iter().filter(|agent| lacks(agent)).count(),
+            None => 0,
+        };
+        self.metrics.vectors_missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        self.metrics.adapter_bytes.set(i64::try_from(self.adapters().bytes).unwrap_or(i64::MAX));
     }
 
     /// Why the host cannot do all of its work, for `/readyz`; empty when it can.

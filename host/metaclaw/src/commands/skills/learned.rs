@@ -253,7 +253,7 @@ fn look(agent: &AgentId, host: &HostArgs, paths: &Paths) -> anyhow::Result<Value
     super::super::runtime()?.block_on(reach(host, paths)?.look(&["agents", agent.as_str(), "lessons"]))
 }
 
-fn reach(host: &HostArgs, paths: &Paths) -> anyhow::Result<Admin> {
+pub(super) fn reach(host: &HostArgs, paths: &Paths) -> anyhow::Result<Admin> {
     Admin::must(&Running::find(&paths.home, host.port)?, host.admin_key.as_deref())
 }
 
