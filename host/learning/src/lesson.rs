@@ -165,7 +165,9 @@ pub(crate) async fn episodes_of(learning: &Learning, lesson: &Lesson) -> Result<
     let mut episodes = Vec::new();
     for id in turns {
         let Some(turn) = learning.store.turn(id).await? else { continue };
-        let reward = learning.store.sample_of(id).await?.and_then(|sample| sample.sample.reward);
+        // What it was scored with, by whomever; else what its policy said.
+        let said = |sample: store::StoredSample| sample.score.map(|score| score.reward).or(sample.sample.reward);
+        let reward = learning.store.sample_of(id).await?.and_then(said);
         if turn.record.request.len() > MAX_BYTES {
             continue;
         }

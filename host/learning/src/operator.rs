@@ -1,6 +1,6 @@
 //! What operators decide about what was learned.
 
-use domain::{AgentId, Digest};
+use domain::AgentId;
 use serde_json::Value;
 use skills::Placed;
 use store::{LessonId, SkillVersion, StoreError, VersionChange, VersionState};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::config::{LossKind, RlConfig, Untrained};
 use adapters::Checkpoint;
 use agents::{AdapterSource, Host, ServedAdapter};
-use domain::{AgentId, TurnId};
+use domain::{AgentId, RewardSource, TurnId};
 use local_model::{AdamW, Adapter, LoraShape, Loss, Model};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -102,7 +102,8 @@ impl training::Host for TrainedHost {
     }
 
     fn settings(&self, agent: &AgentId) -> Option<Settings> {
-        Some(settings(agent, &self.host.training_of(agent)?))
+        let votes = self.host.judge_of(agent, "").map_or(0, |judge| judge.bench().votes);
+        Some(settings(agent, &self.host.training_of(agent)?, votes))
     }
 
     fn backend(&self, agent: &AgentId) -> Option<Backend> {
@@ -116,17 +117,22 @@ impl training::Host for TrainedHost {
         Some(self.host.skills().library(agent).generation())
     }
 
-    fn judge(&self, _agent: &AgentId) -> Option<Arc<dyn judge::Ask>> {
-        None
+    fn judge(&self, agent: &AgentId) -> Option<Arc<dyn judge::Ask>> {
+        // Its upstream has a model, be it that of the first target: no turn is needed to name one.
+        Some(Arc::new(self.host.judge_of(agent, "")?))
     }
 
-    fn note_outcome<'a>(&'a self, _agent: &'a AgentId, _turn: TurnId, _reward: f32) -> Noting<'a> {
-        Box::pin(async {})
+    fn note_outcome<'a>(&'a self, agent: &'a AgentId, turn: TurnId, reward: f32) -> Noting<'a> {
+        Box::pin(async move {
+            if let Err(error) = self.host.note_outcome(agent, turn, reward, RewardSource::Judge).await {
+                tracing::warn!(%agent, %turn, %error, "what came of the skills of a turn could not be noted");
+            }
+        })
     }
 }
 
 /// How an agent is trained, in training's own terms.
-fn settings(agent: &AgentId, rl: &RlConfig) -> Settings {
+fn settings(agent: &AgentId, rl: &RlConfig, votes: u32) -> Settings {
     let resume = rl.resume_from_ckpt.as_deref().map(|text| Checkpoint::parse(text, agent)).transpose();
     let mode = match (&rl.trains, rl.manual) {
         (Err(Untrained::Mode), _) => Mode::Off,
@@ -159,7 +165,7 @@ fn settings(agent: &AgentId, rl: &RlConfig) -> Settings {
             adapters: rl.staleness.adapters.into(),
             skills: rl.staleness.skills,
         },
-        votes: 0,
+        votes,
         retry_wait: RETRY_WAIT,
         gate: Gate {
             max_drift: rl.gate.max_drift,

@@ -114,6 +114,7 @@ async fn outcome(training: &Training, agent: &AgentId, now: &Value) -> Result<Va
 fn summary(steps: Vec<Value>) -> Value {
     let count = |step: &Value| step["samples"].as_f64().unwrap_or_default();
     let samples: f64 = steps.iter().map(count).sum();
+    let whole: u64 = steps.iter().filter_map(|step| step["samples"].as_u64()).sum();
     let mean = |name: &str| {
         let sum: f64 = steps.iter().filter_map(|step| Some(step[name].as_f64()? * count(step))).sum();
         if samples == 0.0 { 0.0 } else { sum / samples }
@@ -122,6 +123,6 @@ fn summary(steps: Vec<Value>) -> Value {
     json!({
         "status": if rejected { "rejected" } else { "ok" },
         "step": steps.iter().filter_map(|step| step["generation"].as_u64()).max(),
-        "samples": samples, "mean_reward": mean("mean_reward"), "success_rate": mean("success_rate"), "steps": steps,
+        "samples": whole, "mean_reward": mean("mean_reward"), "success_rate": mean("success_rate"), "steps": steps,
     })
 }

@@ -31,7 +31,6 @@ const WARMUP: Kind = Integer(0, 1_000_000);
 const RATE: Kind = Number(0.0, 1.0);
 const LOSS: Kind = Choice(&["importance_sampling", "ppo", "cispo"]);
 const SAMPLE: Kind = Integer(16, 1 << 20);
-const CANDIDATES: Kind = Integer(0, 16);
 const KEEP: Kind = Integer(1, 10_000);
 const SEED: Kind = Integer(0, u32::MAX as i64);
 
@@ -175,7 +174,6 @@ pub(crate) const KEYS: &[Key] = &[
     key("rl.clip_low", Number(0.0, 1.0), "0.8", "ppo and cispo: the least ratio of probabilities, new to old, that counts in full"),
     key("rl.clip_high", Number(1.0, 1_000.0), "1.2", "ppo and cispo: the largest"),
     key("rl.max_tokens", SAMPLE, "1024", "tokens of a sample, prompt and answer; what is longer is not trained on"),
-    key("rl.candidates", CANDIDATES, "0", "how many more answers to a prompt are drawn and compared while nothing else is to be done"),
     key("rl.staleness.adapters", Integer(0, 1_000_000), "4", "a sample expires when so many adapters have come since; 0: with the next one"),
     key("rl.staleness.age", Time(MINUTE, 3_650 * DAY), "14days", "a sample expires when it is so old"),
     key("rl.staleness.skills", Bool, "false", "whether a sample expires as soon as its agent's skills change"),
@@ -289,7 +287,6 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.rl.clip_low", Number(0.0, 1.0), "", "as rl.clip_low"),
     key("agents.*.rl.clip_high", Number(1.0, 1_000.0), "", "as rl.clip_high"),
     key("agents.*.rl.max_tokens", SAMPLE, "", "as rl.max_tokens"),
-    key("agents.*.rl.candidates", CANDIDATES, "", "as rl.candidates"),
     key("agents.*.rl.staleness.adapters", Integer(0, 1_000_000), "", "as rl.staleness.adapters"),
     key("agents.*.rl.staleness.age", Time(MINUTE, 3_650 * DAY), "", "as rl.staleness.age"),
     key("agents.*.rl.staleness.skills", Bool, "", "as rl.staleness.skills"),

@@ -8,7 +8,7 @@ use ::config::Paths;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use domain::{AgentId, InvalidAgentName};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::cli::HostArgs;
@@ -189,9 +189,14 @@ fn diff(from: u64, to: u64, of: &Of, paths: &Paths, json: bool) -> anyhow::Resul
     match json {
         true => output::json(&diff),
         false => {
-            for (name, value) in diff.as_object().into_iter().flatten() {
-                rows(name, value);
+            for side in ["from", "to"] {
+                let (one, metrics) = (&diff[side], &diff[side]["metrics"]);
+                rows(
+                    side,
+                    &json!({"adapter": one["generation"], "state": one["state"], "mean_reward": metrics["mean_reward"]}),
+                );
             }
+            rows("parameters", &diff["parameters"]);
         }
     }
     Ok(())
