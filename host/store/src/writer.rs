@@ -291,13 +291,13 @@ impl Writer {
         // Its lessons, and what was said of its turns, went with their sessions.
         let versions = sqlx::query("DELETE FROM skill_versions WHERE agent = $1").bind(agent.as_str().to_owned());
         versions.execute(&mut *writer).await.map_err(sql("delete the agent's skill versions"))?;
+        let tryouts = sqlx::query("DELETE FROM tryout_questions WHERE agent = $1").bind(agent.as_str().to_owned());
+        tryouts.execute(&mut *writer).await.map_err(sql("delete the agent's try-outs"))?;
         // Its samples went with its turns.
         for table in training::write::PURGE {
             let query = sqlx::query(table).bind(agent.as_str().to_owned());
             query.execute(&mut *writer).await.map_err(sql("delete the agent's adapters"))?;
         }
-        let tryouts = sqlx::query("DELETE FROM tryout_questions WHERE agent = $1").bind(agent.as_str().to_owned());
-        tryouts.execute(&mut *writer).await.map_err(sql("delete the agent's try-outs"))?;
         self.sessions.forget(agent);
         writer.execute("VACUUM").await.map_err(sql("rebuild the database"))?;
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;
