@@ -109,6 +109,8 @@ async fn ask(agent: &Arc<Agent>, aside: &Aside<'_>, by_schema: bool) -> Result<A
         request,
         block: None,
         conversation: format!("{}/(learning)", agent.id),
+        // Who judges and teaches an agent is not what it has trained.
+        adapter: None,
         trace: Trace::default(),
         credential: Credential::default(),
     };

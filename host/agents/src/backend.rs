@@ -11,6 +11,7 @@ use protocol::{Block, ChatRequest, Lifting, Omission, Splice};
 use upstream::{Credential, Events, HttpUpstream, Question, Trace, UpstreamError, Wanted};
 use uuid::Uuid;
 
+use crate::adapters::Slot;
 use crate::embedded::{Embedded, EmbeddedBody, EmbeddedError};
 use crate::gatekeeper::Gated;
 use crate::lifted::{self, Lifted};
@@ -31,6 +32,8 @@ pub(crate) struct Ask {
     pub(crate) block: Option<Arc<Block>>,
     /// Names the conversation, for the embedded model's prompt cache.
     pub(crate) conversation: String,
+    /// Where the adapter is that the embedded model answers with; none: it answers as it is.
+    pub(crate) adapter: Option<Arc<Slot>>,
     pub(crate) trace: Trace,
     /// What the client itself logs in with.
     pub(crate) credential: Credential,
@@ -41,6 +44,8 @@ pub(crate) struct Answering {
     pub(crate) body: BackendBody,
     /// Filled when the answer is complete, by an upstream that samples here.
     pub(crate) tokens: Arc<OnceLock<TokenTrace>>,
+    /// The generation of the adapter that it is made with; 0: the model as it is.
+    pub(crate) adapter: u64,
 }
 
 /// An answer's bytes.
@@ -109,7 +114,7 @@ impl Backend {
                         BackendBody::Lifted(Box::new(Lifted::new(events, lifting)))
                     }
                 };
-                Ok(Answering { body, tokens: Arc::default() })
+                Ok(Answering { body, tokens: Arc::default(), adapter: 0 })
             }
             Backend::Embedded(embedded) => {
                 let answering = embedded.ask(ask.clone(), model.to_owned(), omitted.clone()).await;

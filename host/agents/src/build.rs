@@ -50,6 +50,8 @@ pub struct Configured {
     pub idle_timeout: Duration,
     /// After which silence the client of a stream is told to wait on; zero: never.
     pub keep_alive: Duration,
+    /// How much memory the adapters of all agents may take, in bytes.
+    pub adapter_memory: usize,
 }
 
 /// Somebody who can be asked.
@@ -110,6 +112,7 @@ impl Host {
 
 /// The agents, each with what is its own, and whom they may ask.
 pub(crate) fn registry(configured: Configured, possessions: &Arc<Possessions>, metrics: &Metrics) -> Registry {
+    possessions.adapters.limit(configured.adapter_memory);
     let upstreams = Arc::new(Upstreams::new(configured.upstreams, metrics.clone()));
     let agent = |parts| agent(parts, &upstreams, possessions);
     Registry {
@@ -132,6 +135,7 @@ fn agent(parts: AgentParts, upstreams: &Arc<Upstreams>, possessions: &Possession
         values: possessions.values(&parts.id),
         experience: possessions.experience(&parts.id),
         files: possessions.files(&parts.id, &parts.config.rl.lora_output),
+        adapter: possessions.adapter(&parts.id),
         id: parts.id,
         config: parts.config,
         policy: parts.policy,

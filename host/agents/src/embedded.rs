@@ -16,7 +16,7 @@ use crate::backend::{Answering, Ask, BackendBody};
 
 /// The model in this process, answering in the same words as a provider.
 pub struct Embedded {
-    engine: Engine,
+    engine: Arc<Engine>,
 }
 
 /// Why the embedded model has no answer.
@@ -81,7 +81,7 @@ pub(crate) struct EmbeddedBody {
 
 impl Embedded {
     /// Answers with this engine.
-    pub fn new(engine: Engine) -> Self {
+    pub fn new(engine: Arc<Engine>) -> Self {
         Embedded { engine }
     }
 
@@ -92,16 +92,22 @@ impl Embedded {
 
     pub(crate) async fn ask(&self, ask: Ask, model: String, omitted: Omission) -> Result<Answering, EmbeddedError> {
         let (streamed, usage) = (ask.request.stream(), ask.request.include_usage());
+        let taken = match &ask.adapter {
+            Some(slot) => slot.take(&self.engine.info().sha256).await,
+            None => None,
+        };
+        let generation = taken.as_ref().map_or(0, |taken| taken.generation);
         let (body, block) = (ask.request.clone(), ask.block);
         let read = move || {
             let splice = Splice { block: block.as_deref(), omitted: Some(&omitted), ..Splice::default() };
             let body = body.splice(&splice).to_bytes();
             request(serde_json::from_slice(&body)?, ask.conversation)
         };
-        let request = match ask.request.body().len() {
+        let mut request = match ask.request.body().len() {
             ..=READ_INLINE => read()?,
             _ => tokio::task::spawn_blocking(read).await.map_err(|_| ModelError::Stopped)??,
         };
+        request.adapter = taken.map(|taken| taken.adapter);
         let mut events = self.engine.submit(request)?;
         // What is wrong with a request comes as its first event, while a status can still say so.
         let first = match events.recv().await {
@@ -111,7 +117,8 @@ impl Embedded {
         };
         let created = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
         let head = CompletionHead { id: format!("chatcmpl-{}", Uuid::now_v7().simple()), created, model };
-        EmbeddedBody::new(events, first, head, streamed, usage).answering().await
+        let answering = EmbeddedBody::new(events, first, head, streamed, usage).answering().await?;
+        Ok(Answering { adapter: generation, ..answering })
     }
 
     /// Ends every request and waits for the model's thread.
@@ -168,7 +175,7 @@ impl EmbeddedBody {
             true => BackendBody::Embedded(self),
             false => BackendBody::Whole(poll_fn(|cx| self.poll_data(cx)).await.transpose()?),
         };
-        Ok(Answering { body, tokens })
+        Ok(Answering { body, tokens, adapter: 0 })
     }
 
     /// Whether the last bytes have been given.

@@ -4,7 +4,7 @@ use std::time::{Instant, SystemTime};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use domain::{
-    AgentId, DecisionSource, Digest, EndReason, Hook, RetrievalMode, SessionId, TurnId, TurnKind, TurnOutcome,
+    AgentId, DecisionSource, Digest, EndReason, Hook, Mode, RetrievalMode, SessionId, TurnId, TurnKind, TurnOutcome,
 };
 use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, Rendering, RouteDecision, Selection, TurnSource};
 use protocol::ChatRequest;
@@ -133,6 +133,7 @@ impl Host {
             policy: plan.policy,
             ends_session: identity.session_done,
             sent: None,
+            adapter: 0,
             agent: agent.clone(),
         };
         let reply = Reply::about(&begun, plan.note);
@@ -153,6 +154,7 @@ impl Host {
             request,
             block: plan.injected.map(|i| i.block),
             conversation: format!("{}/{}", agent.id, begun.session),
+            adapter: (agent.config.mode != Mode::SkillsOnly).then(|| agent.adapter.clone()),
             trace: incoming.trace,
             credential: incoming.credential,
         };

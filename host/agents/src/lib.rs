@@ -1,6 +1,7 @@
 //! A turn's way through the house: who speaks, what the policy decides, which skills go in, which upstream answers, and
 //! what is kept of it. This crate orchestrates; it opens no socket, file or database of its own.
 
+mod adapters;
 mod aside;
 mod backend;
 mod build;
@@ -34,6 +35,7 @@ mod values;
 mod views;
 mod window;
 
+pub use adapters::{AdapterSource, AdapterStatus, AdaptersStatus, ServedAdapter};
 pub use aside::{Aside, AsideAnswer, AsideError};
 pub use backend::{Backend, BackendError};
 pub use build::{AgentParts, Configured, HostParts, Reached};

@@ -29,6 +29,8 @@ pub struct Metrics {
     pub(crate) in_flight: Gauge,
     pub(crate) upstream_attempts: Family<AttemptLabels, Counter>,
     pub(crate) upstream_ejected: Family<UpstreamLabels, Gauge>,
+    pub(crate) adapter: Family<AgentLabels, Gauge>,
+    pub(crate) adapter_bytes: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -136,6 +138,8 @@ impl Metrics {
             in_flight: Gauge::default(),
             upstream_attempts: Family::default(),
             upstream_ejected: Family::default(),
+            adapter: Family::default(),
+            adapter_bytes: Gauge::default(),
         };
         let m = metrics.clone();
         registry.register("metaclaw_turns", "Turns that ended, by how", m.turns);
@@ -199,6 +203,12 @@ impl Metrics {
             "Whether an upstream has failed so often that turns go elsewhere if they can",
             m.upstream_ejected,
         );
+        registry.register(
+            "metaclaw_adapter_generation",
+            "Which of an agent's adapters answers; none: the model as it is",
+            m.adapter,
+        );
+        registry.register("metaclaw_adapter_bytes", "Memory that the adapters of all agents take", m.adapter_bytes);
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);
         metrics
     }

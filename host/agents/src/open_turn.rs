@@ -49,6 +49,13 @@ impl OpenTurn {
         }
     }
 
+    /// Notes the generation of the adapter that the answer is made with.
+    pub(crate) fn answered_with(&mut self, adapter: u64) {
+        if let Some((_, begun)) = &mut self.held {
+            begun.adapter = adapter;
+        }
+    }
+
     /// Time since the whole request was there.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()

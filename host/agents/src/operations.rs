@@ -1,13 +1,16 @@
 //! What clients and operators do to a running host beside turns: sessions are ended, breakers closed.
 
+use config::{RlConfig, UnknownRule};
 use domain::{AgentId, SessionId};
 use serde::Serialize;
 use store::{StoreError, StoredSession};
 
+use crate::adapters::{AdaptersStatus, ServedAdapter};
 use crate::error::TurnError;
 use crate::host::Host;
 use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::recorder::MAX_IN_FLIGHT;
+use crate::registry::Agent;
 use crate::sessions::{SessionState, lock};
 
 /// How many sessions are shown at most, those that spoke last.
@@ -31,6 +34,31 @@ pub struct SessionStatus {
 }
 
 impl Host {
+    /// How this agent trains; none when there is no such agent and none could come into being.
+    pub fn training_of(&self, id: &AgentId) -> Option<RlConfig> {
+        let registry = self.registry.load();
+        let own = |agent: &Agent| agent.config.rl.clone();
+        match registry.named.get(id) {
+            Some(named) => Some(own(named)),
+            None if *id == AgentId::Default => Some(own(&registry.default)),
+            // It has the settings of `_default`, but for its folder.
+            None if registry.unknown.rule == UnknownRule::Own => {
+                Some(RlConfig { lora_output: self.possessions.usual_lora(id), ..own(&registry.default) })
+            }
+            None => None,
+        }
+    }
+
+    /// Lets this adapter answer for the agent from now on, or none. Turns that have begun keep theirs.
+    pub fn serve_adapter(&self, agent: &AgentId, served: Option<ServedAdapter>) {
+        self.possessions.adapter(agent).put(served);
+    }
+
+    /// The adapters that answer now.
+    pub fn adapters(&self) -> AdaptersStatus {
+        self.possessions.adapters.status()
+    }
+
     /// Lets an agent's policy be asked again though it failed again and again. Says whether it was left alone; none when no
     /// such agent is configured or has spoken.
     pub fn reset_breaker(&self, agent: &AgentId) -> Option<bool> {

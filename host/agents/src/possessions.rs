@@ -6,16 +6,18 @@ use domain::AgentId;
 use policy::{FileEntry, FileRoot, FileSource, Preopened, Refused};
 use skills::{AgentFiles, FileError, FileKind, FileLimits, Root};
 
+use crate::adapters::{Adapters, Slot};
 use crate::experience::AgentExperience;
 use crate::values::AgentValues;
 
-/// What each agent has: its folders and the values that its policy keeps, and what came of its skills. They outlive every reload.
-#[derive(Debug)]
+/// What is each agent's own beside its settings: its folders and the values it keeps, for its policy, its adapter, and what came of
+/// its skills. They outlive every reload.
 pub(crate) struct Possessions {
     skills: PathBuf,
     lora: PathBuf,
     values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
     experiences: Mutex<HashMap<AgentId, Arc<AgentExperience>>>,
+    pub(crate) adapters: Adapters,
 }
 
 /// One agent's folders, as its policy sees them.
@@ -24,17 +26,28 @@ struct Folders(AgentFiles);
 impl Possessions {
     /// For agents with skill folders below `skills`, and adapter folders below `lora` unless config names another.
     pub(crate) fn new(skills: PathBuf, lora: PathBuf) -> Self {
-        Possessions { skills, lora, values: Mutex::default(), experiences: Mutex::default() }
+        let (values, experiences) = (Mutex::default(), Mutex::default());
+        Possessions { skills, lora, values, experiences, adapters: Adapters::new() }
     }
 
     /// The folders of an agent that is not configured.
     pub(crate) fn usual_files(&self, agent: &AgentId) -> Arc<dyn FileSource> {
-        self.files(agent, &self.lora.join(agent.as_str()))
+        self.files(agent, &self.usual_lora(agent))
+    }
+
+    /// Where the adapters are of an agent that is not configured.
+    pub(crate) fn usual_lora(&self, agent: &AgentId) -> PathBuf {
+        self.lora.join(agent.as_str())
     }
 
     /// The folders of an agent whose adapters are in `lora`.
     pub(crate) fn files(&self, agent: &AgentId, lora: &Path) -> Arc<dyn FileSource> {
         agent_files(&self.skills, lora, agent)
+    }
+
+    /// The place of an agent's adapter.
+    pub(crate) fn adapter(&self, agent: &AgentId) -> Arc<Slot> {
+        self.adapters.slot(agent)
     }
 
     /// The values of an agent. The caller has seen to it that there are not too many agents.

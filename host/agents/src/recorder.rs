@@ -52,6 +52,8 @@ pub(crate) struct Begun {
     pub(crate) ends_session: bool,
     /// What was sent, once somebody has answered.
     pub(crate) sent: Option<Sent>,
+    /// The generation of the adapter that the answer is made with; 0: none.
+    pub(crate) adapter: u64,
 }
 
 /// A turn that is over.
@@ -263,6 +265,8 @@ impl Worker {
             answer: read.as_ref().map(|a| a.json.clone()).unwrap_or_default(),
             skills: begun.skills.clone(),
             policy: begun.policy,
+            // No turn is answered with an adapter yet.
+            adapter: 0,
             usage,
             outcome,
         };
@@ -283,6 +287,7 @@ impl Worker {
             // Replaced by the module that judges.
             policy: begun.policy.0,
             skill_generation: begun.skill_generation,
+            adapter: 0,
             weight: 1.0,
             reward: None,
             tokens,

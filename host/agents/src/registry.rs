@@ -7,6 +7,7 @@ use domain::AgentId;
 use policy::{AgentPolicy, FileSource, Target};
 use protocol::{Block, ChatRequest};
 
+use crate::adapters::Slot;
 use crate::errand::Upstreams;
 use crate::experience::AgentExperience;
 use crate::possessions::Possessions;
@@ -33,6 +34,8 @@ pub struct Agent {
     pub(crate) experience: Arc<AgentExperience>,
     /// Its folders, for a policy that has the grant.
     pub(crate) files: Arc<dyn FileSource>,
+    /// Its adapter.
+    pub(crate) adapter: Arc<Slot>,
 }
 
 impl Agent {
@@ -112,6 +115,7 @@ impl Registry {
                 values: self.possessions.values(id),
                 experience: self.possessions.experience(id),
                 files: self.possessions.usual_files(id),
+                adapter: self.possessions.adapter(id),
                 ..Agent::clone(&self.default)
             })
         };

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use protocol::CompletionHead;
 use tokio::time::{Instant, Sleep};
 
+use crate::adapters::name;
 use crate::backend::BackendBody;
 use crate::errand::Answered;
 use crate::error::TurnError;
@@ -28,6 +29,8 @@ pub struct Reply {
     pub policy: String,
     /// The value of `x-metaclaw-upstream`, when there is something to tell: who answered, after how many attempts.
     pub upstream: Option<String>,
+    /// The value of `x-metaclaw-adapter`, when the answer is made with one: `AGENT@GENERATION`.
+    pub adapter: Option<String>,
     /// How many skills were injected.
     pub skills: usize,
     /// How many messages were left out for want of room.
@@ -104,12 +107,14 @@ impl Outline {
         let Answered { answering, by, attempts, sent, fell_back } = answered;
         let omitted = sent.omitted();
         turn.sent(sent);
+        turn.answered_with(answering.adapter);
         if fell_back {
             turn.answered_by(&by.upstream, &by.model);
         }
+        let adapter = (answering.adapter > 0).then(|| name(&self.agent, answering.adapter));
         let upstream = (attempts > 1 || fell_back).then(|| format!("{}; attempts={attempts}", by.upstream));
         let body = ReplyBody::new(Source::Begun(answering.body), self.streamed, turn, answering.tokens, pulse);
-        Reply { omitted, ..self.with(upstream, body) }
+        Reply { omitted, adapter, ..self.with(upstream, body) }
     }
 
     /// Nobody has answered yet.
@@ -132,7 +137,7 @@ impl Outline {
 
     fn with(self, upstream: Option<String>, body: ReplyBody) -> Reply {
         let Outline { turn, agent, session, policy, skills, streamed } = self;
-        Reply { turn, agent, session, policy, upstream, skills, omitted: 0, streamed, body }
+        Reply { turn, agent, session, policy, upstream, adapter: None, skills, omitted: 0, streamed, body }
     }
 }
 
@@ -241,6 +246,7 @@ impl Body for ReplyBody {
                     Poll::Ready(Err(error)) => return this.fail(error),
                     Poll::Ready(Ok(Answered { answering, by, sent, fell_back, .. })) => {
                         this.turn.sent(sent);
+                        this.turn.answered_with(answering.adapter);
                         if fell_back {
                             this.turn.answered_by(&by.upstream, &by.model);
                         }

@@ -1,10 +1,11 @@
 use std::sync::atomic::Ordering::Relaxed;
 
-use domain::{SampleState, TurnId, TurnOutcome};
+use domain::{TurnId, TurnOutcome};
 use serde::Serialize;
 use store::{Health, StoreError};
 
 use crate::host::Host;
+use crate::metrics::AgentLabels;
 use crate::registry::Agent;
 
 /// What is durably known of a turn: once this answers, it survives a crash.
@@ -44,11 +45,7 @@ impl Host {
             agent: turn.record.agent.to_string(),
             session: turn.record.session.to_string(),
             outcome: outcome_name(turn.record.outcome),
-            sample: sample.map(|s| SampleStatus {
-                state: state_name(s.state),
-                reason: s.reason,
-                reward: s.sample.reward,
-            }),
+            sample: sample.map(|s| SampleStatus { state: s.state.as_str(), reason: s.reason, reward: s.sample.reward }),
         }))
     }
 
@@ -68,9 +65,16 @@ impl Host {
         models
     }
 
-    /// Brings the metrics up to date with what the store and the skills know by themselves; for whoever is about to read them.
+    /// Brings the metrics up to date with what is counted elsewhere; for whoever is about to read them.
     pub fn count_losses(&self) {
         self.metrics.records_lost.inner().store(self.store.lost_turns(), Relaxed);
+        let adapters = self.adapters();
+        self.metrics.adapter_bytes.set(i64::try_from(adapters.bytes).unwrap_or(i64::MAX));
+        self.metrics.adapter.clear();
+        for one in adapters.agents {
+            let labels = AgentLabels { agent: one.agent };
+            self.metrics.adapter.get_or_create(&labels).set(i64::try_from(one.generation).unwrap_or(i64::MAX));
+        }
         let lacks = |agent: &Agent| {
             let library = self.skills.library(&agent.id);
             agent.config.skills.retrieval.embeds() && !library.is_empty() && !library.is_understood()
@@ -105,13 +109,6 @@ pub(crate) fn outcome_name(outcome: TurnOutcome) -> &'static str {
     }
 }
 
-fn state_name(state: SampleState) -> &'static str {
-    match state {
-        SampleState::Captured => "captured",
-        SampleState::Dropped => "dropped",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -142,6 +139,7 @@ mod tests {
                 upstreams: HashMap::new(),
                 idle_timeout: Duration::from_secs(60),
                 keep_alive: Duration::from_secs(15),
+                adapter_memory: 0,
             },
             engine: engine.clone(),
             skills: skills::SkillTree::open(&home.join("skills"), skills::TreeOptions::default()).unwrap(),
@@ -169,6 +167,7 @@ mod tests {
             answer: Bytes::new(),
             skills: Vec::new(),
             policy: (Digest::of(b""), DecisionSource::Builtin),
+            adapter: 0,
             usage: None,
             outcome: TurnOutcome::Complete,
         }

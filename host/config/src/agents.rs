@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::learning::{self, LearningConfig};
 use crate::load::{Config, Reader, UnknownRule};
 use crate::setting::unknown;
+use crate::training::{self, RlConfig};
 use crate::upstreams::{DEFAULT, UpstreamConfig};
 
 pub use module::{ModuleRef, ModuleSource};
@@ -70,19 +71,6 @@ pub struct SkillsConfig {
     pub specific_top_k: u32,
 }
 
-/// How an agent trains.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RlConfig {
-    /// The base model: the first target's unless configured. Empty when neither names one.
-    pub model: String,
-    /// The folder of this agent's adapters, absolute; no two agents share one. It need not exist yet.
-    pub lora_output: PathBuf,
-    /// Samples to a training step, at least 1.
-    pub batch_size: u32,
-    /// The checkpoint to go on from, in the trainer's own terms.
-    pub resume_from_ckpt: Option<String>,
-}
-
 /// All agents' settings.
 #[derive(Debug)]
 pub(crate) struct Agents {
@@ -117,6 +105,7 @@ pub(crate) fn build(reader: &mut Reader<'_>, upstreams: &BTreeMap<String, Upstre
     }
     check_adapters(&listed, reader);
     review_modes(&listed, reader);
+    training::review(&listed, reader, upstreams);
     let default = match listed.get(&AgentId::Default) {
         Some(default) => default.clone(),
         None => Arc::new(build_one(&AgentId::Default, reader, upstreams)),
@@ -134,27 +123,13 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
         retrieval: retrieval(id, reader),
         specific_top_k: specific_top_k(id, reader),
     };
-    let named = |text: &String| !text.is_empty();
-    let rl = RlConfig {
-        model: reader
-            .for_agent::<String>(id, "rl.model")
-            .filter(named)
-            .or_else(|| targets.first().map(|target| target.model.clone()))
-            .unwrap_or_default(),
-        // Not inherited: an adapter folder belongs to one agent.
-        lora_output: reader
-            .path(&format!("agents.{id}.rl.lora_output"))
-            // Component by component, so that a `/` at the end makes no difference.
-            .map(|folder| folder.components().collect())
-            .unwrap_or_else(|| own_lora(&reader.paths.home, id)),
-        batch_size: reader.for_agent(id, "rl.batch_size").unwrap_or(1),
-        resume_from_ckpt: reader.for_agent::<String>(id, "rl.resume_from_ckpt").filter(named),
-    };
+    let mode = mode(id, reader);
+    let rl = training::build(id, mode, &targets, reader, upstreams);
     let policy = policy::build(id, skills, reader);
     let fallbacks = fallbacks::build(id, reader, upstreams);
     let learning = learning::build(id, targets.first(), reader, upstreams);
     let max_context_tokens = reader.for_agent(id, "max_context_tokens");
-    AgentConfig { mode: mode(id, reader), targets, fallbacks, max_context_tokens, skills, policy, rl, learning }
+    AgentConfig { mode, targets, fallbacks, max_context_tokens, skills, policy, rl, learning }
 }
 
 fn retrieval(id: &AgentId, reader: &mut Reader<'_>) -> RetrievalMode {
@@ -177,7 +152,7 @@ pub(crate) fn lora_dir(home: &std::path::Path) -> PathBuf {
     home.join("lora")
 }
 
-fn own_lora(home: &std::path::Path, id: &AgentId) -> PathBuf {
+pub(crate) fn own_lora(home: &std::path::Path, id: &AgentId) -> PathBuf {
     lora_dir(home).join(id.as_str())
 }
 
@@ -311,11 +286,15 @@ fn check_adapters(listed: &BTreeMap<AgentId, Arc<AgentConfig>>, reader: &mut Rea
 fn review_modes(listed: &BTreeMap<AgentId, Arc<AgentConfig>>, reader: &mut Reader<'_>) {
     for (path, found) in reader.settings.modes() {
         let message = match found.setting.to_string().as_str() {
-            "auto" => "auto acts as rl: training does not wait for a quiet window yet",
-            "madmax" => "madmax is auto's old name, and auto acts as rl: training does not wait for a quiet window yet",
+            "auto" => {
+                "auto keeps samples and trains only when told to (`metaclaw train step`): quiet windows are not looked for yet"
+            }
+            "madmax" => {
+                "madmax is auto's old name; auto keeps samples and trains only when told to (`metaclaw train step`): quiet windows are not looked for yet"
+            }
             _ => continue,
         };
-        reader.report.warning(path, Some(found.place), message, "write rl if that is what you want");
+        reader.report.warning(path, Some(found.place), message, "write rl to train as soon as there is a batch");
     }
     let trains = listed.values().any(|agent| agent.mode != Mode::SkillsOnly);
     if !trains && reader.value::<bool>("rl.enabled") == Some(true) {

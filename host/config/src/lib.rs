@@ -31,6 +31,7 @@ mod secret;
 mod server;
 mod setting;
 mod settings;
+mod training;
 mod upstreams;
 mod yaml;
 
@@ -38,7 +39,7 @@ mod yaml;
 mod tests;
 
 pub use admin::AdminListen;
-pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, RlConfig, SkillsConfig, Target};
+pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, SkillsConfig, Target};
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
 pub use learning::LearningConfig;
@@ -54,4 +55,5 @@ pub use schema::{KeyInfo, keys};
 pub use secret::referenced_secret;
 pub use server::ServerConfig;
 pub use settings::{NOT_ACTED_ON, Settings};
+pub use training::{GateConfig, LossConfig, LossKind, RlConfig, StalenessConfig, Untrained};
 pub use upstreams::{BaseUrl, UpstreamConfig, UpstreamKind};

@@ -62,6 +62,8 @@ pub struct Config {
     pub skills_dir: PathBuf,
     /// What says what texts mean.
     pub embedder: EmbedderChoice,
+    /// How much memory the adapters of all agents may take.
+    pub adapter_memory: ByteSize,
     /// What happens to agents that are not listed.
     pub unknown: UnknownAgents,
     /// The logins for registries, in a file of docker's form, absolute. It is read when a module is fetched.
@@ -230,6 +232,7 @@ fn build(
             Some("static") => EmbedderChoice::Static,
             _ => EmbedderChoice::Auto,
         },
+        adapter_memory: reader.value("rl.adapter_memory").unwrap_or(ByteSize(512 << 20)),
         unknown: UnknownAgents {
             rule: match reader.value::<String>("agents_unknown").as_deref() {
                 Some("default") => UnknownRule::Default,

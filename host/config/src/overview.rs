@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::agents::{ModuleRef, ModuleSource, Target};
 use crate::load::Config;
 use crate::providers::{Auth, EMBEDDED};
+use crate::training::{LossKind, RlConfig};
 use crate::upstreams::{UpstreamConfig, UpstreamKind};
 
 /// What a configuration comes to, in words that can be shown. It holds no secret.
@@ -78,6 +79,9 @@ pub struct AgentOverview {
     pub instances: Option<String>,
     /// Where its adapters are; none in the mode `skills_only`.
     pub adapters: Option<PathBuf>,
+    /// How it trains, or why it does not; none in the mode `skills_only`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub training: Option<String>,
 }
 
 impl Config {
@@ -115,6 +119,7 @@ impl Config {
             grants: grants_text(&agent.policy.grants),
             instances: instances_text(&agent.policy.instances),
             adapters: (agent.mode != Mode::SkillsOnly).then(|| agent.rl.lora_output.clone()),
+            training: (agent.mode != Mode::SkillsOnly).then(|| training_text(&agent.rl)),
         }
     }
 }
@@ -165,7 +170,8 @@ impl fmt::Display for AgentOverview {
         write!(f, "\n    limits    {}", self.limits)?;
         self.grants.iter().try_for_each(|grants| write!(f, "\n    grants    {grants}"))?;
         self.instances.iter().try_for_each(|instances| write!(f, "\n    instances {instances}"))?;
-        self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))
+        self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))?;
+        self.training.iter().try_for_each(|training| write!(f, "\n    training  {training}"))
     }
 }
 
@@ -229,6 +235,20 @@ fn instances_text(instances: &WarmInstances) -> Option<String> {
     let WarmInstances { warm, max_calls, idle } = instances;
     let idle = humantime::format_duration(*idle);
     (*warm > 0).then(|| format!("{warm} stay warm, for {max_calls} calls each, {idle} idle"))
+}
+
+fn training_text(rl: &RlConfig) -> String {
+    let upstream = match &rl.trains {
+        Ok(upstream) => upstream,
+        Err(reason) => return format!("none: {reason}"),
+    };
+    let when = if rl.manual { ", when told to" } else { "" };
+    let bounds = match rl.loss.kind {
+        LossKind::ImportanceSampling => String::new(),
+        LossKind::Ppo | LossKind::Cispo => format!(" from {} to {}", rl.loss.low, rl.loss.high),
+    };
+    let (rank, batch, loss, rate) = (rl.rank, rl.batch_size, rl.loss.kind.as_str(), rl.learning_rate);
+    format!("the model of {upstream}, rank {rank}, {loss}{bounds}, rate {rate}, batches of {batch}{when}")
 }
 
 fn limits_text(limits: &PolicyLimits) -> String {

@@ -25,7 +25,7 @@ pub use limits::{
     BreakerLimits, EjectionLimits, Fallback, PolicyLimits, RetryLimits, UpstreamLimits, UpstreamTimeouts, WarmInstances,
 };
 pub use network::{AddressKind, InvalidReach, Reach};
-pub use sample::{RewardSource, Sample, SampleState, TokenTrace, ToolCall, Verdict};
+pub use sample::{RewardSource, Sample, SampleState, SampledWith, Score, TokenTrace, ToolCall, Verdict};
 pub use secret::Secret;
 pub use signature::{InvalidPublicKey, PublicKey, SignatureError, TrustRoot};
 pub use size::{ByteSize, InvalidByteSize};

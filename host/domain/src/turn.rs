@@ -7,9 +7,9 @@ use crate::{AgentId, Digest, SessionId, TurnId};
 pub enum Mode {
     /// Skills are injected; nothing is kept for training.
     SkillsOnly,
-    /// Skills are injected, and finished turns become samples.
+    /// Skills are injected, and finished turns become samples that the agent's adapter is trained on.
     Rl,
-    /// As `rl`, and training waits for a quiet window.
+    /// As `rl`, and training waits until it is told to.
     Auto,
 }
 
@@ -139,6 +139,8 @@ pub struct TurnRecord {
     pub skills: Vec<String>,
     /// The module that chose them, and whether it was the agent's own.
     pub policy: (Digest, DecisionSource),
+    /// The generation of the agent's adapter that answered; 0 is the model without one.
+    pub adapter: u64,
     /// Tokens, when the upstream said.
     pub usage: Option<Usage>,
     /// How it ended.

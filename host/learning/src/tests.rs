@@ -25,6 +25,7 @@ fn turn(messages: &Value, answer: &Value) -> TurnRecord {
         answer: json!({"choices": [{"message": answer}]}).to_string().into(),
         skills: vec![],
         policy: (Digest::of(b""), DecisionSource::Builtin),
+        adapter: 0,
         usage: None,
         outcome: TurnOutcome::Complete,
     }

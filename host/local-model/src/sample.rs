@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
+use domain::SampledWith;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
@@ -50,6 +51,17 @@ impl Default for Sampling {
 }
 
 impl Sampling {
+    /// As a sample's record says it.
+    pub(crate) fn sampled_with(&self) -> SampledWith {
+        SampledWith {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            top_k: u32::try_from(self.top_k).unwrap_or(u32::MAX),
+            penalized: self.presence_penalty != 0.0 || self.frequency_penalty != 0.0,
+            base: None,
+        }
+    }
+
     /// The likeliest token, always.
     pub fn greedy() -> Self {
         Sampling { temperature: 0.0, ..Sampling::default() }

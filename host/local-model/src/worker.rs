@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use domain::TokenTrace;
+use domain::{SampledWith, TokenTrace};
 use tokio::sync::mpsc::Sender;
 
 use crate::adapter::Adapter;
@@ -56,6 +56,7 @@ struct Active {
     /// The most tokens the answer may have.
     limit: usize,
     logprobs: Vec<f32>,
+    sampled_with: SampledWith,
     reason: Option<FinishReason>,
 }
 
@@ -157,6 +158,7 @@ impl Worker {
             )?,
         };
         let adapter = request.adapter.as_ref().map_or(0, |adapter| adapter.id);
+        let sampled_with = request.sampling.sampled_with();
         let key = request.session.map(|session| CacheKey { session, adapter });
         let known = key.as_ref().and_then(|key| self.caches.longest_prefix(key, &tokens));
         let cache = known.unwrap_or_else(|| KvCache::new(self.model.shape.kv()));
@@ -172,6 +174,7 @@ impl Worker {
             cache,
             tokens,
             logprobs: Vec::new(),
+            sampled_with,
             reason: None,
         })
     }
@@ -256,6 +259,7 @@ impl Active {
                 prompt: prompt.into(),
                 completion: completion.to_vec(),
                 logprobs: self.logprobs.clone(),
+                sampled_with: self.sampled_with,
             },
         })
     }

@@ -114,9 +114,9 @@ pub(crate) struct StartArgs {
 pub(crate) enum ModeArg {
     /// Inject skills; keep nothing for training
     SkillsOnly,
-    /// Inject skills and keep finished turns as samples
+    /// Inject skills, and train an adapter from finished turns (docs/training.md)
     Rl,
-    /// As rl; training waits for a quiet window
+    /// As rl, but train only when told to
     Auto,
 }
 

@@ -9,6 +9,7 @@ use agents::{AgentParts, Backend, Configured, Embedded, Reached};
 use anyhow::Context;
 use config::{AgentConfig, Auth, Config, ModuleRef, PolicyConfig, ServerConfig, UpstreamConfig, UpstreamKind};
 use domain::{AgentId, PerHook};
+use local_model::Model;
 use policy::{AgentPolicy, AgentPolicyParts, Engine, EngineOptions, HookModules, Module};
 use registry::{Limits, Modules};
 use server::Bounds;
@@ -30,8 +31,26 @@ pub(crate) struct Parts {
     pub(crate) problems: Vec<String>,
 }
 
-/// What answers for each upstream, with what it was made of.
-pub(crate) type Backends = HashMap<String, (UpstreamConfig, Arc<Backend>)>;
+/// What answers for each upstream, by its name.
+pub(crate) type Backends = HashMap<String, Wired>;
+
+/// What answers for an upstream, with what it was made of.
+#[derive(Clone)]
+pub(crate) struct Wired {
+    made_of: UpstreamConfig,
+    backend: Arc<Backend>,
+    /// The model in this process, which can be trained.
+    #[expect(dead_code, reason = "for who trains, which is not merged yet")]
+    pub(crate) local: Option<Local>,
+}
+
+/// A model in this process, and what answers with it.
+#[derive(Clone)]
+#[expect(dead_code, reason = "for who trains, which is not merged yet")]
+pub(crate) struct Local {
+    pub(crate) model: Arc<Model>,
+    pub(crate) engine: Arc<local_model::Engine>,
+}
 
 /// Makes the parts.
 pub(crate) fn parts(config: &Config) -> anyhow::Result<Parts> {
@@ -72,11 +91,12 @@ pub(crate) fn configured(
         upstreams: config.upstreams.iter().filter_map(|(name, upstream)| reached(name, upstream, backends)).collect(),
         idle_timeout: config.sessions.idle_timeout,
         keep_alive: config.server.keep_alive,
+        adapter_memory: usize::try_from(config.adapter_memory.0).unwrap_or(usize::MAX),
     }
 }
 
 fn reached(name: &str, upstream: &UpstreamConfig, backends: &Backends) -> Option<(String, Reached)> {
-    let backend = backends.get(name).map(|(_, backend)| backend.clone())?;
+    let backend = backends.get(name)?.backend.clone();
     Some((name.to_owned(), Reached { backend, window: upstream.context_window }))
 }
 
@@ -159,12 +179,16 @@ fn renewed(engine: &Engine, serving: &Arc<AgentPolicy>, parts: AgentPolicyParts)
 pub(crate) fn backends(config: &Config, present: &Backends) -> anyhow::Result<Backends> {
     spare_huge_pages(config);
     let one = |(name, wanted): (&String, &UpstreamConfig)| {
-        let serving = present.get(name).filter(|(made_of, _)| made_of.is_reached_like(wanted));
-        let backend = match serving {
-            Some((_, backend)) => backend.clone(),
-            None => Arc::new(backend(wanted, &config.home).with_context(|| format!("the upstream `{name}`"))?),
+        let serving = present.get(name).filter(|wired| wired.made_of.is_reached_like(wanted));
+        let wired = match serving {
+            Some(wired) => Wired { made_of: wanted.clone(), ..wired.clone() },
+            None => {
+                let (backend, local) =
+                    backend(wanted, &config.home).with_context(|| format!("the upstream `{name}`"))?;
+                Wired { made_of: wanted.clone(), backend: Arc::new(backend), local }
+            }
         };
-        Ok((name.clone(), (wanted.clone(), backend)))
+        Ok((name.clone(), wired))
     };
     config.upstreams.iter().map(one).collect()
 }
@@ -179,7 +203,7 @@ pub(crate) fn spare_huge_pages(config: &Config) {
 }
 
 /// What answers for an upstream; a model is loaded here.
-pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<Backend> {
+pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<(Backend, Option<Local>)> {
     match &upstream.kind {
         UpstreamKind::Http { base, reach, api_key, auth, key_header, provider } => {
             let settings = Settings {
@@ -192,13 +216,13 @@ pub(crate) fn backend(upstream: &UpstreamConfig, home: &Path) -> anyhow::Result<
                 quirks: &provider.quirks,
                 limits: upstream.limits,
             };
-            Ok(Backend::Http(HttpUpstream::new(&settings)?))
+            Ok((Backend::Http(HttpUpstream::new(&settings)?), None))
         }
         UpstreamKind::Embedded { model } => {
             let path = crate::commands::models::locate(home, model.as_deref())?;
-            let model = local_model::Model::load(&path)?;
-            let engine = local_model::Engine::start(Arc::new(model), &local_model::EngineOptions::default())?;
-            Ok(Backend::Embedded(Embedded::new(engine)))
+            let model = Arc::new(Model::load(&path)?);
+            let engine = Arc::new(local_model::Engine::start(model.clone(), &local_model::EngineOptions::default())?);
+            Ok((Backend::Embedded(Embedded::new(engine.clone())), Some(Local { model, engine })))
         }
     }
 }

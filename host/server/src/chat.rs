@@ -31,6 +31,7 @@ const AGENT: HeaderName = HeaderName::from_static("x-metaclaw-agent");
 const SESSION: HeaderName = HeaderName::from_static("x-metaclaw-session");
 const POLICY: HeaderName = HeaderName::from_static("x-metaclaw-policy");
 const UPSTREAM: HeaderName = HeaderName::from_static("x-metaclaw-upstream");
+const ADAPTER: HeaderName = HeaderName::from_static("x-metaclaw-adapter");
 const SKILLS: HeaderName = HeaderName::from_static("x-metaclaw-skills");
 const OMITTED: HeaderName = HeaderName::from_static("x-metaclaw-omitted");
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -120,7 +121,8 @@ fn answer(reply: Reply) -> Response<Body> {
     }
     let texts = [(REQUEST_ID, reply.turn.to_string()), (AGENT, reply.agent.to_string()), (POLICY, reply.policy)];
     let upstream = reply.upstream.map(|upstream| (UPSTREAM, upstream));
-    for (name, text) in texts.into_iter().chain(upstream) {
+    let adapter = reply.adapter.map(|adapter| (ADAPTER, adapter));
+    for (name, text) in texts.into_iter().chain(upstream).chain(adapter) {
         headers.extend(HeaderValue::try_from(text).ok().map(|value| (name, value)));
     }
     // A session id may hold any printable text, so it is sent as its bytes.

@@ -79,6 +79,7 @@ async fn acknowledge(writers: usize, dir: &Path) -> Result<(), Box<dyn Error>> {
                     session,
                     policy: turn.policy.0,
                     skill_generation: 0,
+                    adapter: 0,
                     weight: 1.0,
                     reward: None,
                     tokens: None,
@@ -212,6 +213,7 @@ fn record(session: SessionId, request: Bytes) -> TurnRecord {
         answer: Bytes::from_static(br#"{"choices":[{"message":{"role":"assistant","content":"A short answer."}}]}"#),
         skills: vec!["plan".to_owned()],
         policy: (Digest::from([7; 32]), DecisionSource::Policy),
+        adapter: 0,
         usage: None,
         outcome: TurnOutcome::Complete,
     }

@@ -40,18 +40,6 @@ impl Code for DecisionSource {
     }
 }
 
-impl Code for RewardSource {
-    const ALL: &'static [Self] = &[RewardSource::Policy, RewardSource::Judge, RewardSource::Feedback];
-
-    fn code(self) -> &'static str {
-        match self {
-            RewardSource::Policy => "policy",
-            RewardSource::Judge => "judge",
-            RewardSource::Feedback => "feedback",
-        }
-    }
-}
-
 impl Code for TurnOutcome {
     const ALL: &'static [Self] =
         &[TurnOutcome::Complete, TurnOutcome::Refused, TurnOutcome::Cancelled, TurnOutcome::Failed];
@@ -79,13 +67,18 @@ impl Code for EndReason {
 }
 
 impl Code for SampleState {
-    const ALL: &'static [Self] = &[SampleState::Captured, SampleState::Dropped];
+    const ALL: &'static [Self] = &SampleState::ALL;
 
     fn code(self) -> &'static str {
-        match self {
-            SampleState::Captured => "captured",
-            SampleState::Dropped => "dropped",
-        }
+        self.as_str()
+    }
+}
+
+impl Code for RewardSource {
+    const ALL: &'static [Self] = &[RewardSource::Policy, RewardSource::Judge, RewardSource::Feedback];
+
+    fn code(self) -> &'static str {
+        self.as_str()
     }
 }
 

@@ -46,6 +46,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
         (4, "reward", include_str!("../migrations/0004_reward.sql")),
         (5, "learning", include_str!("../migrations/0005_learning.sql")),
         (6, "uses", include_str!("../migrations/0006_uses.sql")),
+        (7, "training", include_str!("../migrations/0007_training.sql")),
     ]
     .into_iter()
     .map(|(version, name, sql)| {

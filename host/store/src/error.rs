@@ -76,6 +76,14 @@ pub enum StoreError {
     /// A verdict's weight is outside 0 to 10.
     #[error("the weight {0} of a sample is not a number from 0 to 10")]
     Weight(f32),
+    /// A score is no reward.
+    #[error("the score {reward} with a spread of {spread} is not a number from -1 to 1 with a spread from 0 to 2")]
+    Score {
+        /// The reward.
+        reward: f32,
+        /// How far the votes lie apart.
+        spread: f32,
+    },
     /// Purged content may still be readable in the log file, because something kept reading the old state.
     #[error("{agent} was removed, but its bytes are still in the log of {path}: end other readers and purge again")]
     PurgeUnfinished {
@@ -94,7 +102,8 @@ pub enum StoreError {
     },
 }
 
-/// SQLite's primary result code, the low byte of the extended one.
+/// SQLite's primary result codes, the low bytes of the extended ones.
+const ERROR: i32 = 1;
 const CORRUPT: i32 = 11;
 /// SQLite's code for a file that is no database.
 const NOT_A_DATABASE: i32 = 26;
@@ -117,6 +126,10 @@ impl StoreError {
             (sqlx::Error::PoolClosed, _) => StoreError::Closed,
             (_, Some(NOT_A_DATABASE)) => StoreError::NotOurs { path },
             (_, Some(CORRUPT)) => StoreError::Damaged { path, detail: source.to_string() },
+            // No statement is made of anything but our own words, so what it does not find was there.
+            (sqlx::Error::Database(said), Some(ERROR)) if said.message().starts_with("no such ") => {
+                StoreError::Damaged { path, detail: source.to_string() }
+            }
             (sqlx::Error::ColumnDecode { index, .. }, _) => {
                 StoreError::Damaged { path, detail: format!("column {index} does not hold what it should") }
             }

@@ -34,6 +34,7 @@ mod queue;
 mod read;
 mod rows;
 mod sessions;
+mod training;
 mod uses;
 mod writer;
 
@@ -44,14 +45,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use domain::{AgentId, ByteSize, EndReason, Sample, SampleState, SessionId, TurnId, TurnRecord, Verdict};
+use domain::{AgentId, ByteSize, EndReason, Sample, SampleState, Score, SessionId, TurnId, TurnRecord, Verdict};
 use sqlx::migrate::Migration;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 pub use archive::Archive;
 pub use error::StoreError;
 pub use learning::{Lesson, LessonCount, LessonId, LessonState, SkillVersion, VersionChange, VersionState};
+pub use training::{AdapterState, Batch, Claim, Lane, NewAdapter, RewardStats, Staleness, StoredAdapter, ToScore};
 pub use uses::{Credit, Feedback, Noted, Outcome, SkillUse};
 
 use dir::StateDir;
@@ -95,7 +98,7 @@ pub struct StoreOptions {
 pub struct Captured {
     /// What the durable row says.
     pub state: SampleState,
-    /// Whether the turn already had a sample, which stays as it was.
+    /// Whether the turn already had a sample, or its session an identical one, which stays as it was.
     pub existed: bool,
 }
 
@@ -148,10 +151,18 @@ pub struct StoredSample {
     pub sample: Sample,
     /// Where it stands.
     pub state: SampleState,
-    /// Why the policy dropped it: text of the agent's module, to be escaped before it is shown.
+    /// Why it stands there, or why the last attempt to score it failed. That of a dropped one is text of the agent's module:
+    /// all are to be escaped before they are shown.
     pub reason: Option<String>,
     /// When it was captured.
     pub captured: SystemTime,
+    /// How good it was found; none before it is scored.
+    pub score: Option<Score>,
+    /// Names its prompt by the token ids: turns of an agent with the same one are attempts at the same answer. None without
+    /// tokens.
+    pub prompt_key: Option<[u8; 16]>,
+    /// The batch that has it, or had it at last.
+    pub batch: Option<Uuid>,
 }
 
 /// How many samples of an agent are in one state.
@@ -239,8 +250,9 @@ impl Store {
         self.reader.values(agent).await
     }
 
-    /// Keeps a sample of a recorded turn, and returns when it is durable. Exactly one row comes of a turn, whatever is
-    /// repeated: a later call changes nothing and is told what exists.
+    /// Keeps a sample of a recorded turn, and returns when it is durable. At most one row comes of a turn, whatever is
+    /// repeated, and one of turns of a session that have the same prompt and completion: a later call changes nothing and is
+    /// told what exists.
     ///
     /// The verdict decides: kept with its weight (that of `sample` is not read), or kept without tokens as dropped.
     pub async fn capture(&self, sample: Sample, verdict: Verdict) -> Result<Captured, StoreError> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::codes;
 use crate::error::StoreError;
 use crate::queue::{Answer, EndJob, Job, RECORD_COST, SampleJob};
-use crate::rows::{ContentRow, RowId, SampleRow, SessionRow, TurnRow};
+use crate::rows::{ContentRow, Hash, RowId, SampleRow, SessionRow, TokenColumns, TurnRow};
 use crate::sessions::{Key, Session, Sessions};
 use crate::uses::Outcome;
 use crate::{Captured, MAX_REASON, MAX_WEIGHT, Noted};
@@ -19,6 +19,15 @@ use crate::{Captured, MAX_REASON, MAX_WEIGHT, Noted};
 pub(crate) struct Recorded {
     pub(crate) session: RowId,
     pub(crate) sample: Option<SampleState>,
+}
+
+/// What the database already holds of a batch.
+#[derive(Default)]
+pub(crate) struct Known {
+    /// The turns that its samples name.
+    pub(crate) turns: HashMap<TurnId, Recorded>,
+    /// The samples that are identical to one of its own.
+    pub(crate) samples: HashMap<Hash, SampleState>,
 }
 
 /// The rows of one transaction, in the order in which they are written, and who waits for it.
@@ -45,11 +54,9 @@ fn reply<T: Send + 'static>(to: Answer<T>, value: T) -> Reply {
     Box::new(move || drop(to.send(Ok(value))))
 }
 
-/// Plans `batch`. `sessions` holds every session of the batch that the database holds; `recorded` every turn that a
-/// sample of the batch names.
-pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<TurnId, Recorded>) -> Plan {
+/// Plans `batch`. `sessions` holds every session of the batch that the database holds.
+pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, mut known: Known) -> Plan {
     let mut plan = Plan::default();
-    let mut known = recorded;
     for job in batch {
         match job {
             Job::Turn(record) => plan.turn(*record, sessions, &mut known),
@@ -62,7 +69,7 @@ pub(crate) fn plan(batch: Vec<Job>, sessions: &mut Sessions, recorded: HashMap<T
             Job::Outcome(job) => plan.outcomes.push((job.outcome, Some(job.reply))),
             Job::Flush(to) => plan.replies.push(reply(to, ())),
             // The writer takes these out of the batch.
-            Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Check(_) | Job::Close => {}
+            Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Train(_) | Job::Check(_) | Job::Close => {}
         }
     }
     for key in &plan.touched {
@@ -78,9 +85,8 @@ impl Plan {
     pub(crate) fn cost(&self) -> usize {
         let contents: usize = self.contents.iter().map(|row| row.body.len()).sum();
         let turns: usize = self.turns.iter().map(|row| RECORD_COST + row.record.answer.len()).sum();
-        let words = |row: &SampleRow| {
-            row.tokens.as_ref().map_or(0, |(_, completion, logprobs)| completion.len() + logprobs.len())
-        };
+        let words =
+            |row: &SampleRow| row.tokens.as_ref().map_or(0, |tokens| tokens.completion.len() + tokens.logprobs.len());
         let samples: usize = self.samples.iter().map(|row| RECORD_COST + words(row)).sum();
         let values: usize = self.values.values().flatten().map(|value| RECORD_COST + value.len()).sum();
         let outcomes: usize = self.outcomes.iter().map(|(outcome, _)| RECORD_COST + outcome.cost()).sum();
@@ -93,7 +99,7 @@ impl Plan {
         }
     }
 
-    fn turn(&mut self, mut record: TurnRecord, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
+    fn turn(&mut self, mut record: TurnRecord, sessions: &mut Sessions, known: &mut Known) {
         let key = (record.agent.clone(), record.session.clone());
         let started = codes::micros(record.started);
         let budget = sessions.budget();
@@ -111,7 +117,7 @@ impl Plan {
         // Taken out of the record: a row must not hold a body whose pieces are known.
         let body = std::mem::take(&mut record.request);
         let request = session.keep_body(&body, record.kind, budget, &mut self.contents);
-        known.entry(record.id).or_insert(Recorded { session: session.id, sample: None });
+        known.turns.entry(record.id).or_insert(Recorded { session: session.id, sample: None });
         for skill in &record.skills {
             self.counts.entry((record.agent.clone(), skill.clone())).or_default().1 += 1;
         }
@@ -119,12 +125,12 @@ impl Plan {
         self.touched.insert(key);
     }
 
-    fn sample(&mut self, job: SampleJob, sessions: &mut Sessions, known: &mut HashMap<TurnId, Recorded>) {
-        let SampleJob { sample, verdict, outcome, reply: to } = job;
-        let Sample { turn, agent, session: name, policy, skill_generation, reward, tokens, .. } = sample;
+    fn sample(&mut self, job: SampleJob, sessions: &mut Sessions, known: &mut Known) {
+        let SampleJob { sample, verdict, keys, outcome, reply: to } = job;
+        let Sample { turn, agent, session: name, policy, skill_generation, adapter, reward, tokens, .. } = sample;
         let key = (agent, name);
         let session = sessions.get_mut(&key);
-        let (Some(session), Some(turn_row)) = (session, known.get_mut(&turn)) else {
+        let (Some(session), Some(turn_row)) = (session, known.turns.get_mut(&turn)) else {
             let _ = to.send(Err(StoreError::UnknownTurn(turn)));
             return;
         };
@@ -132,7 +138,13 @@ impl Plan {
             let _ = to.send(Err(StoreError::UnknownTurn(turn)));
             return;
         }
-        if let Some(state) = turn_row.sample {
+        let same = keys
+            .as_ref()
+            .filter(|_| matches!(verdict, Verdict::Keep { .. }))
+            .and_then(|keys| known.samples.get(&keys.identity));
+        if let Some(state) = turn_row.sample.or(same.copied()) {
+            // A turn whose sample another turn has is another turn all the same.
+            self.outcomes.extend(outcome.filter(|_| turn_row.sample.is_none()).map(|outcome| (outcome, None)));
             // It may be in this very batch, so the answer waits for the commit like the first one's.
             self.replies.push(reply(to, Captured { state, existed: true }));
             return;
@@ -145,9 +157,15 @@ impl Plan {
             }
             Verdict::Drop { reason } => (SampleState::Dropped, 0.0, Some(shorten(reason))),
         };
-        let tokens = tokens.filter(|_| state == SampleState::Captured).map(|trace| {
-            let prompt = session.keep_tokens(&trace.prompt, &mut self.contents);
-            (prompt, codes::token_bytes(&trace.completion), codes::logprob_bytes(&trace.logprobs))
+        let tokens = tokens.zip(keys).filter(|_| state == SampleState::Captured).map(|(trace, keys)| {
+            known.samples.insert(keys.identity, state);
+            TokenColumns {
+                prompt: session.keep_tokens(&trace.prompt, &mut self.contents),
+                completion: codes::token_bytes(&trace.completion),
+                logprobs: codes::logprob_bytes(&trace.logprobs),
+                sampled_with: trace.sampled_with,
+                keys,
+            }
         });
         turn_row.sample = Some(state);
         let captured = codes::micros(SystemTime::now());
@@ -162,6 +180,7 @@ impl Plan {
             reward,
             policy,
             skill_generation,
+            adapter,
             captured,
             tokens,
         });

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, oneshot};
 use crate::error::StoreError;
 use crate::learning::LearnJob;
 use crate::sessions::Key;
+use crate::training::{SampleKeys, TrainJob};
 use crate::uses::Outcome;
 use crate::{Captured, Health, Noted};
 
@@ -43,6 +44,8 @@ pub(crate) enum Job {
     Purge { agent: AgentId, reply: Answer<u64> },
     /// One step of learning from sessions.
     Learn(Box<LearnJob>),
+    /// One step of a sample, a batch or an adapter.
+    Train(Box<TrainJob>),
     /// Check the whole database.
     Check(Answer<()>),
     /// Answer when all earlier jobs are durable.
@@ -73,6 +76,7 @@ pub(crate) struct OutcomeJob {
 pub(crate) struct SampleJob {
     pub(crate) sample: Sample,
     pub(crate) verdict: Verdict,
+    pub(crate) keys: Option<SampleKeys>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) reply: Answer<Captured>,
 }
@@ -93,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// Turns, or ends of sessions, were committed.
     pub(crate) news: Notify,
+    /// The same, and samples, for who trains.
+    pub(crate) sample_news: Notify,
     /// How many callers wait: for the answer to a queued job, or for room to queue one.
     urgent: AtomicUsize,
     /// Room for content, in bytes.
@@ -147,7 +153,10 @@ impl Job {
 
     /// Whether it is done by itself, after everything before it is committed.
     pub(crate) fn is_barrier(&self) -> bool {
-        matches!(self, Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Check(_) | Job::Close)
+        matches!(
+            self,
+            Job::EndAll { .. } | Job::Purge { .. } | Job::Learn(_) | Job::Train(_) | Job::Check(_) | Job::Close
+        )
     }
 }
 
@@ -158,6 +167,7 @@ impl Shared {
         Shared {
             wake: Notify::new(),
             news: Notify::new(),
+            sample_news: Notify::new(),
             urgent: AtomicUsize::new(0),
             room: Semaphore::new(max_bytes as usize),
             max_bytes,

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use domain::{AgentId, Digest, Sample, SessionId, TokenTrace, TurnId, TurnRecord, Usage};
+use domain::{
+    AgentId, Digest, RewardSource, Sample, SampleState, SampledWith, Score, SessionId, TokenTrace, TurnId, TurnRecord,
+    Usage,
+};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Row as _, SqliteConnection};
 use uuid::Uuid;
@@ -26,10 +29,12 @@ const SESSIONS: &str = "SELECT agent, name, started, last_active, ended, end_rea
 const TURNS: &str = "SELECT turns.id, sessions.agent, sessions.name, turns.kind, turns.started, turns.duration, \
     turns.first_byte, turns.upstream, turns.model, turns.request, turns.answer, turns.skills, turns.policy, \
     turns.decided_by, turns.prompt_tokens, turns.completion_tokens, turns.outcome, turns.position, turns.session, \
-    sessions.client_key FROM turns JOIN sessions ON sessions.id = turns.session";
+    sessions.client_key, turns.adapter FROM turns JOIN sessions ON sessions.id = turns.session";
 const SAMPLES: &str = "SELECT samples.turn, sessions.agent, sessions.name, samples.state, samples.reason, \
     samples.weight, samples.policy, samples.skill_generation, samples.captured, samples.prompt, samples.completion, \
-    samples.logprobs, turns.session, samples.reward \
+    samples.logprobs, turns.session, samples.reward, samples.adapter, samples.temperature, samples.top_p, samples.top_k, \
+    samples.penalized, samples.base, samples.prompt_key, samples.score, samples.votes, samples.spread, samples.scored_by, \
+    samples.batch, (SELECT reward FROM feedback WHERE feedback.turn = samples.turn) \
     FROM samples JOIN turns ON turns.id = samples.turn JOIN sessions ON sessions.id = turns.session";
 
 /// Reads from one database.
@@ -160,7 +165,11 @@ impl Reader {
         Ok(turns)
     }
 
-    async fn samples_where(&self, tail: &'static str, values: &[Filter<'_>]) -> Result<Vec<StoredSample>, StoreError> {
+    pub(crate) async fn samples_where(
+        &self,
+        tail: &'static str,
+        values: &[Filter<'_>],
+    ) -> Result<Vec<StoredSample>, StoreError> {
         let action = "read samples";
         let found = self.list(action, [SAMPLES, tail], values, sample).await?;
         let mut samples = Vec::with_capacity(found.len());
@@ -272,6 +281,7 @@ fn turn(row: &SqliteRow) -> Result<(StoredTurn, RowId, Vec<u8>), sqlx::Error> {
         answer: row.try_get::<Vec<u8>, _>(10)?.into(),
         skills: serde_json::from_str(&skills).map_err(|_| strange("a list of skills"))?,
         policy: (digest(row, 12)?, word(row, 13, "who decided")?),
+        adapter: count(row, 20)?,
         usage: usage.map(|(prompt, completion)| Usage { prompt: tokens(prompt), completion: tokens(completion) }),
         outcome: word(row, 16, "a turn's outcome")?,
     };
@@ -287,6 +297,7 @@ fn sample(row: &SqliteRow) -> Result<(StoredSample, RowId, Option<Vec<u8>>), sql
             prompt: Vec::new().into(),
             completion: codes::tokens(&completion).ok_or_else(|| strange("a completion"))?,
             logprobs: codes::logprobs(&logprobs).ok_or_else(|| strange("log probabilities"))?,
+            sampled_with: sampled_with(row)?,
         }),
         None => None,
     };
@@ -296,17 +307,52 @@ fn sample(row: &SqliteRow) -> Result<(StoredSample, RowId, Option<Vec<u8>>), sql
         session: name(row, 2)?,
         policy: digest(row, 6)?,
         skill_generation: count(row, 7)?,
+        adapter: count(row, 14)?,
         weight: narrow(row.try_get(5)?),
         reward: row.try_get::<Option<f64>, _>(13)?.map(narrow),
         tokens,
     };
-    let (state, reason, captured) = (word(row, 3, "a sample's state")?, row.try_get(4)?, codes::time(row.try_get(8)?));
-    Ok((StoredSample { sample, state, reason, captured }, array(row.try_get(12)?)?, recipe))
+    let state = word(row, 3, "a sample's state")?;
+    let stored = StoredSample {
+        sample,
+        state,
+        reason: row.try_get(4)?,
+        captured: codes::time(row.try_get(8)?),
+        score: score(row, state)?,
+        prompt_key: row.try_get::<Option<Vec<u8>>, _>(20)?.map(array).transpose()?,
+        batch: row.try_get::<Option<Vec<u8>>, _>(25)?.map(array).transpose()?.map(Uuid::from_bytes),
+    };
+    Ok((stored, array(row.try_get(12)?)?, recipe))
+}
+
+/// How a sample's tokens were drawn.
+fn sampled_with(row: &SqliteRow) -> Result<SampledWith, sqlx::Error> {
+    // Those from before this was kept are not trained on.
+    let Some(temperature) = row.try_get::<Option<f64>, _>(15)? else { return Ok(SampledWith::default()) };
+    Ok(SampledWith {
+        temperature: narrow(temperature),
+        top_p: narrow(row.try_get(16)?),
+        top_k: u32::try_from(count(row, 17)?).unwrap_or(u32::MAX),
+        penalized: count(row, 18)? != 0,
+        base: row.try_get::<Option<Vec<u8>>, _>(19)?.map(|base| array::<32>(base).map(Into::into)).transpose()?,
+    })
+}
+
+/// A sample's score. What a client says counts until a batch has the sample, whatever else it was scored by.
+fn score(row: &SqliteRow, state: SampleState) -> Result<Option<Score>, sqlx::Error> {
+    let Some(reward) = row.try_get::<Option<f64>, _>(21)?.map(narrow) else { return Ok(None) };
+    if matches!(state, SampleState::Scored | SampleState::Eligible)
+        && let Some(said) = row.try_get::<Option<f64>, _>(26)?.map(narrow)
+    {
+        return Ok(Some(Score::said(said, RewardSource::Feedback)));
+    }
+    let votes = u32::try_from(count(row, 22)?).unwrap_or(u32::MAX);
+    Ok(Some(Score { reward, votes, spread: narrow(row.try_get(23)?), source: word(row, 24, "who scored a sample")? }))
 }
 
 /// A number as it was before its column widened it.
 #[expect(clippy::cast_possible_truncation, reason = "every number in these columns was an f32")]
-fn narrow(column: f64) -> f32 {
+pub(crate) fn narrow(column: f64) -> f32 {
     column as f32
 }
 

@@ -1,12 +1,13 @@
 //! Rows on their way into tables, and how they are written many at a time.
 
-use domain::{AgentId, SampleState, TurnId, TurnRecord};
+use domain::{AgentId, SampleState, SampledWith, TurnId, TurnRecord};
 use sqlx::error::BoxDynError;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, AssertSqlSafe, SqliteConnection};
 
 use crate::codes::{Code as _, micros, signed, span};
 use crate::sessions::{Key, Session};
+use crate::training::SampleKeys;
 
 /// A UUIDv7 as a key column holds it.
 pub(crate) type RowId = [u8; 16];
@@ -88,8 +89,18 @@ pub(crate) struct SampleRow {
     pub(crate) policy: [u8; 32],
     pub(crate) skill_generation: u64,
     pub(crate) captured: i64,
-    /// Recipe of the prompt, completion, log probabilities.
-    pub(crate) tokens: Option<(Vec<u8>, Vec<u8>, Vec<u8>)>,
+    pub(crate) adapter: u64,
+    pub(crate) tokens: Option<TokenColumns>,
+}
+
+/// A sample's tokens as its columns hold them.
+pub(crate) struct TokenColumns {
+    /// The recipe.
+    pub(crate) prompt: Vec<u8>,
+    pub(crate) completion: Vec<u8>,
+    pub(crate) logprobs: Vec<u8>,
+    pub(crate) sampled_with: SampledWith,
+    pub(crate) keys: SampleKeys,
 }
 
 /// Writes `rows`. An error leaves the transaction as it is: its owner rolls it back.
@@ -191,8 +202,8 @@ impl Row for ContentRow {
 
 impl Row for TurnRow {
     const INSERT: &'static str = "INSERT INTO turns (id, session, position, kind, started, duration, first_byte, \
-        upstream, model, request, answer, skills, policy, decided_by, prompt_tokens, completion_tokens, outcome)";
-    const COLUMNS: usize = 17;
+        upstream, model, request, answer, skills, policy, decided_by, prompt_tokens, completion_tokens, outcome, adapter)";
+    const COLUMNS: usize = 18;
     // The first record of a turn stays.
     const CONFLICT: &'static str = "ON CONFLICT (id) DO NOTHING";
 
@@ -215,7 +226,8 @@ impl Row for TurnRow {
         to.word(record.policy.1.code())?;
         to.maybe_number(record.usage.map(|usage| signed(usage.prompt)))?;
         to.maybe_number(record.usage.map(|usage| signed(usage.completion)))?;
-        to.word(record.outcome.code())
+        to.word(record.outcome.code())?;
+        to.number(signed(record.adapter))
     }
 }
 
@@ -250,14 +262,13 @@ impl Row for CountRow {
 
 impl Row for SampleRow {
     const INSERT: &'static str = "INSERT INTO samples (turn, agent, state, reason, weight, policy, skill_generation, \
-        captured, prompt, completion, logprobs, reward)";
-    const COLUMNS: usize = 12;
+        captured, reward, adapter, prompt, completion, logprobs, temperature, top_p, top_k, penalized, base, prompt_key, \
+        identity)";
+    const COLUMNS: usize = 20;
     // The writer has looked: a sample that exists is not written again.
     const CONFLICT: &'static str = "";
 
     fn bind(self, to: &mut Values) -> Result<(), BoxDynError> {
-        let (prompt, completion, logprobs) =
-            self.tokens.map_or((None, None, None), |(p, c, l)| (Some(p), Some(c), Some(l)));
         to.bytes(*self.turn.0.as_bytes())?;
         to.text(self.agent.as_str())?;
         to.word(self.state.code())?;
@@ -266,9 +277,20 @@ impl Row for SampleRow {
         to.bytes(self.policy)?;
         to.number(signed(self.skill_generation))?;
         to.number(self.captured)?;
-        to.maybe_bytes(prompt)?;
-        to.maybe_bytes(completion)?;
-        to.maybe_bytes(logprobs)?;
-        to.0.add(self.reward.map(f64::from))
+        to.0.add(self.reward.map(f64::from))?;
+        to.number(signed(self.adapter))?;
+        let Some(TokenColumns { prompt, completion, logprobs, sampled_with, keys }) = self.tokens else {
+            return (0..10).try_for_each(|_| to.maybe_bytes(None));
+        };
+        to.bytes(prompt)?;
+        to.bytes(completion)?;
+        to.bytes(logprobs)?;
+        to.0.add(f64::from(sampled_with.temperature))?;
+        to.0.add(f64::from(sampled_with.top_p))?;
+        to.number(i64::from(sampled_with.top_k))?;
+        to.number(i64::from(sampled_with.penalized))?;
+        to.maybe_bytes(sampled_with.base.map(|base| base.as_bytes().to_vec()))?;
+        to.bytes(keys.prompt)?;
+        to.bytes(keys.identity)
     }
 }

@@ -7,6 +7,7 @@ mod learning;
 mod queue;
 mod samples;
 mod sessions;
+mod training;
 mod turns;
 mod uses;
 mod values;
@@ -62,6 +63,7 @@ fn turn(owner: &str, name: &str, request: impl Into<Bytes>) -> TurnRecord {
         answer: Bytes::from_static(br#"{"choices":[{"message":{"role":"assistant","content":"Yes."}}]}"#),
         skills: vec!["plan".to_owned(), "überprüfen".to_owned()],
         policy: (Digest::of(b"module"), DecisionSource::Policy),
+        adapter: 3,
         usage: Some(Usage { prompt: 12, completion: 3 }),
         outcome: TurnOutcome::Complete,
     }
@@ -74,6 +76,7 @@ fn sample_of(turn: &TurnRecord, tokens: Option<TokenTrace>) -> Sample {
         session: turn.session.clone(),
         policy: turn.policy.0,
         skill_generation: 7,
+        adapter: 3,
         weight: 1.0,
         reward: None,
         tokens,
@@ -94,6 +97,13 @@ fn chat(messages: &[String]) -> String {
 /// How many bytes the directory's files have together.
 fn size_of_files(dir: &Path) -> u64 {
     std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// How many of these are there before anything is kept.
+async fn size_when_empty() -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).await.close().await;
+    size_of_files(dir.path())
 }
 
 async fn rows(store: &Store, table: &'static str) -> i64 {

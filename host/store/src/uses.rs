@@ -13,6 +13,7 @@ use domain::{AgentId, Digest, RewardSource, Sample, TurnId, Verdict};
 
 use crate::error::StoreError;
 use crate::queue::{Job, OfferedJob, OutcomeJob, SampleJob};
+use crate::training::SampleKeys;
 use crate::{Archive, Captured, Health, Store};
 
 /// The version of the schema from which on there is any of it.
@@ -148,7 +149,8 @@ impl Store {
         if let Health::Poisoned { reason } = self.health() {
             return Err(StoreError::Poisoned { reason });
         }
-        self.queue.ask(|reply| Job::Sample(Box::new(SampleJob { sample, verdict, outcome, reply }))).await
+        let keys = SampleKeys::of(&sample);
+        self.queue.ask(|reply| Job::Sample(Box::new(SampleJob { sample, verdict, keys, outcome, reply }))).await
     }
 
     /// What has come of the agent's skills, and of all its turns.

@@ -1,6 +1,5 @@
 //! The one task that writes. What waits is committed together; who waits is answered after the commit.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -14,10 +13,11 @@ use crate::database::{self, Database};
 use crate::dir::StateDir;
 use crate::error::StoreError;
 use crate::learning;
-use crate::plan::{Plan, Recorded, Reply, plan};
+use crate::plan::{Known, Plan, Recorded, Reply, plan};
 use crate::queue::{BATCH, Job, Room, Shared, Working};
 use crate::rows::{self, CountRow, Hash, RowId, ValueRow};
 use crate::sessions::{Key, Session, Sessions};
+use crate::training;
 use crate::uses;
 
 /// Owns the writing connection, the directory's lock, and what is remembered.
@@ -96,8 +96,8 @@ impl Writer {
 
     /// Loads, plans, commits. An error is told in words, because all that can be done with it is to tell it.
     async fn keep(&mut self, batch: &mut Vec<Job>, room: &mut Room, replies: &mut Vec<Reply>) -> Result<(), String> {
-        let recorded = self.load(batch).await.map_err(|e| e.to_string())?;
-        let mut plan = self.plan(std::mem::take(batch), recorded).await.map_err(|e| e.to_string())?;
+        let known = self.load(batch).await.map_err(|e| e.to_string())?;
+        let mut plan = self.plan(std::mem::take(batch), known).await.map_err(|e| e.to_string())?;
         *replies = std::mem::take(&mut plan.replies);
         let touched = std::mem::take(&mut plan.touched);
         // Most of a body is known. Its room is free for others while the disk is busy.
@@ -106,13 +106,15 @@ impl Writer {
         if !touched.is_empty() {
             self.shared.news.notify_one();
         }
+        self.shared.sample_news.notify_one();
         self.sessions.settle(touched);
         Ok(())
     }
 
-    /// Reads what the plan needs: the batch's sessions that are not remembered, and the turns that samples name.
-    async fn load(&mut self, batch: &[Job]) -> Result<HashMap<TurnId, Recorded>, sqlx::Error> {
-        let mut recorded = HashMap::new();
+    /// Reads what the plan needs: the batch's sessions that are not remembered, the turns that samples name, and the samples
+    /// that are there already.
+    async fn load(&mut self, batch: &[Job]) -> Result<Known, sqlx::Error> {
+        let mut known = Known::default();
         for job in batch {
             let key = match job {
                 Job::Turn(record) => (record.agent.clone(), record.session.clone()),
@@ -123,13 +125,17 @@ impl Writer {
             if !self.sessions.contains(&key) {
                 self.load_session(key).await?;
             }
-            if let Job::Sample(job) = job
-                && let Some(found) = self.load_turn(job.sample.turn).await?
+            let Job::Sample(job) = job else { continue };
+            if let Some(found) = self.load_turn(job.sample.turn).await? {
+                known.turns.insert(job.sample.turn, found);
+            }
+            if let Some(keys) = &job.keys
+                && let Some(state) = self.load_identical(keys.identity).await?
             {
-                recorded.insert(job.sample.turn, found);
+                known.samples.insert(keys.identity, state);
             }
         }
-        Ok(recorded)
+        Ok(known)
     }
 
     async fn load_session(&mut self, key: Key) -> Result<(), sqlx::Error> {
@@ -161,22 +167,20 @@ impl Writer {
         let query = sqlx::query(TURN).bind(turn.0.as_bytes().to_vec());
         let Some(row) = query.fetch_optional(&mut self.database.writer).await? else { return Ok(None) };
         let state: Option<String> = row.try_get(1)?;
-        let sample = match state {
-            Some(word) => Some(SampleState::read(&word).ok_or_else(|| strange("a sample's state"))?),
-            None => None,
-        };
-        Ok(Some(Recorded { session: array(row.try_get(0)?)?, sample }))
+        Ok(Some(Recorded { session: array(row.try_get(0)?)?, sample: state.map(sample_state).transpose()? }))
+    }
+
+    async fn load_identical(&mut self, identity: Hash) -> Result<Option<SampleState>, sqlx::Error> {
+        let query = sqlx::query_scalar("SELECT state FROM samples WHERE identity = $1").bind(identity.to_vec());
+        let state: Option<String> = query.fetch_optional(&mut self.database.writer).await?;
+        state.map(sample_state).transpose()
     }
 
     /// Plans on a thread where computing may take its time.
-    async fn plan(
-        &mut self,
-        batch: Vec<Job>,
-        recorded: HashMap<TurnId, Recorded>,
-    ) -> Result<Plan, tokio::task::JoinError> {
+    async fn plan(&mut self, batch: Vec<Job>, known: Known) -> Result<Plan, tokio::task::JoinError> {
         let mut sessions = std::mem::replace(&mut self.sessions, Sessions::new(0));
         let planned = tokio::task::spawn_blocking(move || {
-            let plan = plan(batch, &mut sessions, recorded);
+            let plan = plan(batch, &mut sessions, known);
             (plan, sessions)
         });
         let (plan, sessions) = planned.await?;
@@ -226,6 +230,13 @@ impl Writer {
                 let done = learning::write::step(job.step, &mut self.database.writer).await;
                 let _ = job.reply.send(done.map_err(|error| self.poisoned_by(&error)));
             }
+            (Job::Train(job), Some(error)) => {
+                let _ = job.reply.send(Err(error));
+            }
+            (Job::Train(job), None) => {
+                let done = training::write::step(job.step, &mut self.database.writer).await;
+                let _ = job.reply.send(done.map_err(|error| self.poisoned_by(&error)));
+            }
             (Job::EndAll { reason, reply }, None) => {
                 let _ = reply.send(self.end_all(reason).await);
             }
@@ -248,6 +259,7 @@ impl Writer {
             Ok(done) => {
                 self.sessions.end_all(now, reason);
                 self.shared.news.notify_one();
+                self.shared.sample_news.notify_one();
                 Ok(done.rows_affected())
             }
             Err(error) => Err(self.poisoned_by(&error)),
@@ -278,6 +290,11 @@ impl Writer {
         // Its lessons, and what was said of its turns, went with their sessions.
         let versions = sqlx::query("DELETE FROM skill_versions WHERE agent = $1").bind(agent.as_str().to_owned());
         versions.execute(&mut *writer).await.map_err(sql("delete the agent's skill versions"))?;
+        // Its samples went with its turns.
+        for table in training::write::PURGE {
+            let query = sqlx::query(table).bind(agent.as_str().to_owned());
+            query.execute(&mut *writer).await.map_err(sql("delete the agent's adapters"))?;
+        }
         self.sessions.forget(agent);
         writer.execute("VACUUM").await.map_err(sql("rebuild the database"))?;
         let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *writer).await;
@@ -297,6 +314,10 @@ pub(crate) fn array<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], sqlx::Err
 /// A piece's number as its column holds it.
 pub(crate) fn piece_number(number: i64) -> Result<u32, sqlx::Error> {
     u32::try_from(number).map_err(|_| strange("the number of a message"))
+}
+
+fn sample_state(word: String) -> Result<SampleState, sqlx::Error> {
+    SampleState::read(&word).ok_or_else(|| strange("a sample's state"))
 }
 
 /// A value that this program never writes.

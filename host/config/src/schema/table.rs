@@ -14,7 +14,7 @@ const COUNT: Kind = Integer(0, i64::MAX);
 
 /// `madmax` is what MetaClaw 0.3 called `auto`.
 const MODE: Kind = Choice(&["skills_only", "rl", "auto", "madmax"]);
-const BACKEND: Kind = Choice(&["auto", "tinker", "mint", "weaver"]);
+const BACKEND: Kind = Choice(&["auto", "embedded", "tinker", "mint", "weaver"]);
 const WINDOW: Kind = Integer(0, 100_000_000);
 const TURNS: Kind = Integer(0, 1_000_000);
 const RETRIEVAL: Kind = Choice(&["template", "bm25", "embedding", "hybrid"]);
@@ -22,6 +22,15 @@ const TOP_K: Kind = Integer(0, 64);
 const TOKENS: Kind = Integer(0, 1_000_000);
 const SCORE: Kind = Number(0.0, 1_000_000.0);
 const BATCH: Kind = Integer(1, 65_536);
+const RANK: Kind = Integer(1, 1_024);
+const ALPHA: Kind = Number(0.001, 100_000.0);
+const WARMUP: Kind = Integer(0, 1_000_000);
+const RATE: Kind = Number(0.0, 1.0);
+const LOSS: Kind = Choice(&["importance_sampling", "ppo", "cispo"]);
+const SAMPLE: Kind = Integer(16, 1 << 20);
+const CANDIDATES: Kind = Integer(0, 16);
+const KEEP: Kind = Integer(1, 10_000);
+const SEED: Kind = Integer(0, u32::MAX as i64);
 
 const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
     Key { path, kind, default, usage: Usage::Acted, about }
@@ -49,10 +58,11 @@ const OFF: &[&str] = &["false"];
 
 /// In the order in which `metaclaw config show` prints them. The defaults are MetaClaw's where it has the key, except
 /// `mode` (MetaClaw's `auto` needs a trainer), `proxy.host` (MetaClaw listens to the whole network) and `skills.retrieval_mode`
-/// (MetaClaw's `template` ranks nothing; its own setup writes it into the file, and there it holds).
+/// (MetaClaw's `template` ranks nothing; its own setup writes it into the file, and there it holds), and `rl.lora_rank` (its 32 is
+/// for models a thousand times as large as the embedded one).
 #[rustfmt::skip]
 pub(crate) const KEYS: &[Key] = &[
-    key("mode", MODE, "skills_only", "what turns are used for: skills_only, rl (they become samples) or auto"),
+    key("mode", MODE, "skills_only", "what turns are used for: skills_only, rl (an adapter is trained on them) or auto (as rl, but only when told to)"),
     key("max_context_tokens", WINDOW, "",
         "tokens of a prompt and its answer before the oldest messages are left out; 0: never; by default the model's window, where it is known"),
     key("context_window", WINDOW, "0", "tokens of a prompt and its answer, to tell clients; 0: what is known of the model"),
@@ -147,13 +157,34 @@ pub(crate) const KEYS: &[Key] = &[
     key("rl.model", Text, "", "the base model to train; the model that answers by default"),
     key("rl.batch_size", BATCH, "4", "samples to a training step"),
     key("rl.resume_from_ckpt", Text, "", "the checkpoint to go on from"),
-    later("rl.backend", BACKEND, "auto", &["auto"], RL, "who trains"),
+    key("rl.backend", BACKEND, "auto", "who trains: auto and embedded are this process, and nobody else can be asked yet"),
     later("rl.api_key", Secret, "", &[], RL, "the trainer's key"),
     later("rl.base_url", Text, "", &[], RL, "the trainer's address"),
     later("rl.tinker_api_key", Secret, "", &[], RL, "older name of rl.api_key"),
     later("rl.tinker_base_url", Text, "", &[], RL, "older name of rl.base_url"),
-    later("rl.lora_rank", Integer(1, 1_024), "32", &[], RL, "rank of the adapters"),
-    later("rl.manual_train_trigger", Bool, "false", OFF, RL, "train only when told to"),
+    key("rl.lora_rank", RANK, "8", "rank of the adapters, which is how much they can learn and cost"),
+    key("rl.lora_alpha", ALPHA, "", "weight of the adapters; twice the rank by default"),
+    key("rl.learning_rate", RATE, "0.0003", "how far one training step goes"),
+    key("rl.warmup_steps", WARMUP, "0", "so many first steps go less far, each further than the one before"),
+    key("rl.loss", LOSS, "cispo", "what a training step makes small: importance_sampling, ppo or cispo"),
+    key("rl.clip_low", Number(0.0, 1.0), "0.8", "ppo and cispo: the least ratio of probabilities, new to old, that counts in full"),
+    key("rl.clip_high", Number(1.0, 1_000.0), "1.2", "ppo and cispo: the largest"),
+    key("rl.max_tokens", SAMPLE, "1024", "tokens of a sample, prompt and answer; what is longer is not trained on"),
+    key("rl.candidates", CANDIDATES, "0", "how many more answers to a prompt are drawn and compared while nothing else is to be done"),
+    key("rl.staleness.adapters", Integer(0, 1_000_000), "4", "a sample expires when so many adapters have come since; 0: with the next one"),
+    key("rl.staleness.age", Time(MINUTE, 3_650 * DAY), "14days", "a sample expires when it is so old"),
+    key("rl.staleness.skills", Bool, "false", "whether a sample expires as soon as its agent's skills change"),
+    key("rl.keep", KEEP, "8", "how many adapters are kept of an agent beside the one in use"),
+    key("rl.threads", Integer(0, 1_024), "0", "threads that train, at low priority; 0: one fewer than the machine has, but one at least"),
+    key("rl.seed", SEED, "0", "what an agent's first adapter is drawn from"),
+    key("rl.gate.max_drift", Number(0.0, 1_000.0), "0.3", "how far a new adapter may be from the one before, in nats a token; further, and it does not serve"),
+    key("rl.gate.prompts", Integer(0, 64), "4", "how many prompts that were not trained on a new adapter must answer sensibly"),
+    key("rl.gate.judge", Bool, "false", "whether the judge compares those answers with the ones of the adapter before"),
+    key("rl.gate.held_out", Integer(0, 1_000), "8", "of so many prompts one is kept out of training, to compare adapters by; 0: none is"),
+    key("rl.gate.watch", Integer(0, 10_000), "8", "after so many rewarded answers a new adapter that does worse than the one before is taken back; 0: never"),
+    key("rl.review", Bool, "false", "whether a trained adapter waits for `metaclaw adapters promote`"),
+    key("rl.adapter_memory", Size(0, 64 * GIB), "512MiB", "memory of all agents' adapters; those that are used least are put aside and read again when they are wanted"),
+    key("rl.manual_train_trigger", Bool, "false", "train only when told to (`metaclaw train step`)"),
     later("rl.prm_provider", Text, "openai", &[], RL, "the judge's provider"),
     later("rl.prm_url", Text, "https://api.openai.com/v1", &[], RL, "the judge's address"),
     later("rl.prm_model", Text, "gpt-5.2", &[], RL, "the judge's model"),
@@ -238,7 +269,27 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.rl.lora_output", Path, "", "the agent's adapters; `lora/AGENT` in MetaClaw's folder by default"),
     key("agents.*.rl.batch_size", BATCH, "", "as rl.batch_size"),
     key("agents.*.rl.resume_from_ckpt", Text, "", "as rl.resume_from_ckpt"),
-    later("agents.*.rl.lora_rank", Integer(1, 1_024), "", &[], RL, "as rl.lora_rank"),
+    key("agents.*.rl.lora_rank", RANK, "", "as rl.lora_rank"),
+    key("agents.*.rl.lora_alpha", ALPHA, "", "as rl.lora_alpha"),
+    key("agents.*.rl.learning_rate", RATE, "", "as rl.learning_rate"),
+    key("agents.*.rl.warmup_steps", WARMUP, "", "as rl.warmup_steps"),
+    key("agents.*.rl.loss", LOSS, "", "as rl.loss"),
+    key("agents.*.rl.clip_low", Number(0.0, 1.0), "", "as rl.clip_low"),
+    key("agents.*.rl.clip_high", Number(1.0, 1_000.0), "", "as rl.clip_high"),
+    key("agents.*.rl.max_tokens", SAMPLE, "", "as rl.max_tokens"),
+    key("agents.*.rl.candidates", CANDIDATES, "", "as rl.candidates"),
+    key("agents.*.rl.staleness.adapters", Integer(0, 1_000_000), "", "as rl.staleness.adapters"),
+    key("agents.*.rl.staleness.age", Time(MINUTE, 3_650 * DAY), "", "as rl.staleness.age"),
+    key("agents.*.rl.staleness.skills", Bool, "", "as rl.staleness.skills"),
+    key("agents.*.rl.keep", KEEP, "", "as rl.keep"),
+    key("agents.*.rl.seed", SEED, "", "as rl.seed"),
+    key("agents.*.rl.gate.max_drift", Number(0.0, 1_000.0), "", "as rl.gate.max_drift"),
+    key("agents.*.rl.gate.prompts", Integer(0, 64), "", "as rl.gate.prompts"),
+    key("agents.*.rl.gate.judge", Bool, "", "as rl.gate.judge"),
+    key("agents.*.rl.gate.held_out", Integer(0, 1_000), "", "as rl.gate.held_out"),
+    key("agents.*.rl.gate.watch", Integer(0, 10_000), "", "as rl.gate.watch"),
+    key("agents.*.rl.review", Bool, "", "as rl.review"),
+    key("agents.*.rl.manual_train_trigger", Bool, "", "as rl.manual_train_trigger"),
     key("agents.*.policy.module", Text, "", "the agent's policy: a component's path, oci://REGISTRY/REPOSITORY@sha256:DIGEST, or builtin:default"),
     key("agents.*.policy.sha256", Digest, "", "the module's digest; outside dev mode this or signed_by is required"),
     key("agents.*.policy.signed_by", List, "", "names from `trust`, one of whom must have signed the module: MODULE.minisig"),

@@ -88,7 +88,7 @@ pub(crate) enum Failure {
 
 async fn over_http(upstream: &UpstreamConfig, model: &str, home: &Path) -> Result<String, Failure> {
     let unusable = |error: &dyn std::fmt::Display| Failure::Unusable(error.to_string());
-    let Backend::Http(client) = wiring::backend(upstream, home).map_err(|e| unusable(&e))? else {
+    let (Backend::Http(client), _) = wiring::backend(upstream, home).map_err(|e| unusable(&e))? else {
         return Err(Failure::NoAnswer);
     };
     let body = json!({"model": model, "messages": [{"role": "user", "content": QUESTION}]}).to_string();

@@ -72,7 +72,8 @@ async fn work(store: Store) -> StoreError {
                 if let Err(error) = store.record_turn(record.clone()).await {
                     return error;
                 }
-                let tokens = TokenTrace { prompt: (0..3000).collect(), ..TokenTrace::default() };
+                let completion = vec![u32::try_from(history.len()).unwrap()];
+                let tokens = TokenTrace { prompt: (0..3000).collect(), completion, ..TokenTrace::default() };
                 match store.capture(sample_of(&record, Some(tokens)), KEEP).await {
                     Ok(_) => println!("\nack {}", record.id),
                     Err(error) => return error,

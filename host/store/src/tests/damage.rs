@@ -109,7 +109,8 @@ async fn damage_is_found_and_never_a_panic_or_another_text() {
         history.push(format!("message {i} {}", "words ".repeat(300)));
         let record = turn("a", "s", chat(&history));
         store.record_turn(record.clone()).await.unwrap();
-        store.capture(sample_of(&record, Some(TokenTrace::default())), KEEP).await.unwrap();
+        let tokens = TokenTrace { completion: vec![i], ..TokenTrace::default() };
+        store.capture(sample_of(&record, Some(tokens)), KEEP).await.unwrap();
         records.push(record);
     }
     store.close().await;

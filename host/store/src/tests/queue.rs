@@ -148,10 +148,11 @@ async fn what_is_larger_than_the_queue_passes_when_it_is_empty() {
     let dir = tempfile::tempdir().unwrap();
     let options = StoreOptions { queue_bytes: ByteSize(1000), flush_every: NEVER, ..StoreOptions::default() };
     let store = Store::open(dir.path(), options).await.unwrap();
-    for _ in 0..3 {
+    for completion in 0..3 {
         let record = record("s");
         timeout(SOON, store.record_turn(record.clone())).await.expect("it passes").unwrap();
-        let tokens = TokenTrace { prompt: (0..3000).collect(), ..TokenTrace::default() };
+        let completion = vec![completion];
+        let tokens = TokenTrace { prompt: (0..3000).collect(), completion, ..TokenTrace::default() };
         store.capture(sample_of(&record, Some(tokens)), KEEP).await.unwrap();
         store.record_turn(turn("a", "s", "{}")).await.unwrap();
     }

@@ -158,9 +158,11 @@ impl Judgement {
     }
 
     fn recorded(sample: &StoredSample) -> Self {
+        let dropped = sample.state == SampleState::Dropped;
         Judgement {
-            weight: (sample.state == SampleState::Captured).then_some(sample.sample.weight),
-            reason: sample.reason.clone().unwrap_or_default(),
+            weight: (!dropped).then_some(sample.sample.weight),
+            // What became of a kept one afterwards has reasons of its own.
+            reason: sample.reason.clone().filter(|_| dropped).unwrap_or_default(),
             reward: sample.sample.reward,
             by: sample.sample.policy,
         }
