@@ -135,8 +135,8 @@ async fn what_is_not_understood_is_refused_with_what_would_be() {
     };
     let last = if theirs.ends_with('0') { "1" } else { "0" };
     let nowhere = json!({"turn": format!("{}{last}", &theirs[..theirs.len() - 1]), "rating": "up"});
-    let (foreign, unknown) =
-        tokio::join!(feedback(&host, "a", &json!({"turn": theirs, "rating": "up"})), feedback(&host, "a", &nowhere));
+    let theirs = json!({"turn": theirs, "rating": "up"});
+    let (foreign, unknown) = tokio::join!(feedback(&host, "a", &theirs), feedback(&host, "a", &nowhere));
     assert_eq!((foreign.0, without_id(foreign.1)), (unknown.0, without_id(unknown.1)));
     assert_eq!((ends(&home, "a"), ends(&home, "b")), ((0.0, 0.0), (0.0, 0.0)));
 }

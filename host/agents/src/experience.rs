@@ -1,6 +1,7 @@
 //! What one agent has seen come of its skills, in memory: as the store has it, and made ready for the ranking.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,6 +21,8 @@ const FRESH: Duration = Duration::from_secs(6 * 60 * 60);
 pub(crate) struct AgentExperience {
     loaded: OnceCell<Arc<Mutex<Seen>>>,
     ready: ArcSwapOption<Ready>,
+    /// Counts changes, so that what was made ready before one does not pass for what is.
+    changes: AtomicU64,
     /// Held from noting an outcome to taking it over, so that what is taken over last is what was noted last.
     pub(crate) order: tokio::sync::Mutex<()>,
 }
@@ -31,6 +34,7 @@ pub(crate) struct Seen(BTreeMap<String, SkillUse>);
 #[derive(Debug)]
 struct Ready {
     learned: Arc<Learned>,
+    changes: u64,
     since: Instant,
 }
 
@@ -57,11 +61,14 @@ impl AgentExperience {
     pub(crate) async fn learned(&self, library: &Arc<Library>, model: Option<Digest>) -> Option<Arc<Learned>> {
         let seen = self.loaded.get()?;
         if let Some(ready) = &*self.ready.load()
+            && ready.changes == self.changes.load(Ordering::Acquire)
             && ready.learned.fits(library)
             && ready.since.elapsed() < FRESH
         {
             return Some(ready.learned.clone());
         }
+        // Read before the sums are: at worst they are made ready once more.
+        let changes = self.changes.load(Ordering::Acquire);
         let count = lock(seen).0.len();
         if count == 0 {
             return None;
@@ -69,7 +76,7 @@ impl AgentExperience {
         let (seen, library) = (seen.clone(), library.clone());
         let make = move || Arc::new(lock(&seen).learned(&library, model));
         let learned = if count > INLINE { tokio::task::spawn_blocking(make).await.ok()? } else { make() };
-        self.ready.store(Some(Arc::new(Ready { learned: learned.clone(), since: Instant::now() })));
+        self.ready.store(Some(Arc::new(Ready { learned: learned.clone(), changes, since: Instant::now() })));
         Some(learned)
     }
 
@@ -78,8 +85,7 @@ impl AgentExperience {
         let Some(seen) = self.loaded.get() else { return };
         let mut seen = lock(seen);
         *seen = std::mem::take(&mut *seen).with(uses);
-        drop(seen);
-        self.ready.store(None);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -10,14 +10,14 @@ use crate::adapters::{Adapters, Slot};
 use crate::experience::AgentExperience;
 use crate::values::AgentValues;
 
-/// What each agent has beside its settings: its folders and the values that its policy keeps, what came of its skills, and its adapter.
-/// They outlive every reload.
+/// What is each agent's own beside its settings: its folders and the values it keeps, for its policy, its adapter, and what came of
+/// its skills. They outlive every reload.
 pub(crate) struct Possessions {
     skills: PathBuf,
     lora: PathBuf,
     values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
-    pub(crate) adapters: Adapters,
     experiences: Mutex<HashMap<AgentId, Arc<AgentExperience>>>,
+    pub(crate) adapters: Adapters,
 }
 
 /// One agent's folders, as its policy sees them.
