@@ -21,6 +21,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("judge", 1),
     ("agents", 2),
     ("learning", 2),
+    ("training", 2),
     ("server", 3),
     ("metaclaw", 4),
 ];
