@@ -140,6 +140,7 @@ impl HttpError {
                 TrainingError::NoAdapter { .. } => (StatusCode::NOT_FOUND, INVALID, "unknown_adapter"),
                 TrainingError::Refused { .. } => (StatusCode::CONFLICT, INVALID, "not_trained"),
                 TrainingError::NoStep { .. } => (StatusCode::CONFLICT, INVALID, "nothing_to_train"),
+                TrainingError::NoWayBack(_) => (StatusCode::CONFLICT, INVALID, "nothing_to_roll_back"),
                 TrainingError::NotSo { .. } => (StatusCode::CONFLICT, INVALID, "adapter_state"),
                 TrainingError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "training_failed"),
             },
