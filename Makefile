@@ -55,4 +55,10 @@ eval-isolation: build ## Measure whether agents with conflicting rules learn the
 eval-isolation-embedded: demo ## The same with the embedded model, reported as it is (some minutes)
 	python3 tests/eval/isolation.py --agents $(or $(AGENTS),3) --rounds 1 --asks 1 --embedded --json target/isolation-embedded.json
 
-.PHONY: help setup build demo run test test-openclaw lint check bench eval-skills eval-isolation eval-isolation-embedded
+eval-rl: demo ## Train two agents at once from live traffic, each for its own reward, and hold both against both: tests/eval/README.md
+	python3 tests/eval/rl.py --seeds $(or $(SEEDS),3) --rounds $(or $(ROUNDS),8) --json target/rl.json --svg $(or $(SVG),target/rl.svg)
+
+bench-training: demo ## Measure answers while a step is trained, against idle ones in the same run
+	python3 tests/bench/training.py
+
+.PHONY: help setup build demo run test test-openclaw lint check bench eval-skills eval-isolation eval-isolation-embedded eval-rl bench-training

@@ -19,8 +19,10 @@ const LAYERS: &[(&str, u8)] = &[
     ("local-model", 1),
     ("openclaw", 1),
     ("keys", 1),
+    ("judge", 1),
     ("agents", 2),
     ("learning", 2),
+    ("training", 2),
     ("server", 3),
     ("metaclaw", 4),
 ];

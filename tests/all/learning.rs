@@ -1,7 +1,10 @@
 //! Sessions become skills: of their own agent alone, once, visibly, and never behind a person's back.
 
+mod alike;
 mod faults;
+mod offline;
 mod poison;
+mod tryout;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use domain::{AgentId, Mode, RetrievalMode};
 use serde::Serialize;
 
+use crate::judging::{self, JudgeConfig};
 use crate::learning::{self, LearningConfig};
 use crate::load::{Config, Reader, UnknownRule};
 use crate::setting::unknown;
@@ -43,6 +44,8 @@ pub struct AgentConfig {
     pub rl: RlConfig,
     /// How it learns skills from its sessions.
     pub learning: LearningConfig,
+    /// Who judges its answers, if anybody does.
+    pub judge: Option<JudgeConfig>,
 }
 
 /// A place where a turn may be answered.
@@ -128,8 +131,9 @@ fn build_one(id: &AgentId, reader: &mut Reader<'_>, upstreams: &BTreeMap<String,
     let policy = policy::build(id, skills, reader);
     let fallbacks = fallbacks::build(id, reader, upstreams);
     let learning = learning::build(id, targets.first(), reader, upstreams);
+    let judge = judging::build(id, targets.first(), reader, upstreams, &learning);
     let max_context_tokens = reader.for_agent(id, "max_context_tokens");
-    AgentConfig { mode, targets, fallbacks, max_context_tokens, skills, policy, rl, learning }
+    AgentConfig { mode, targets, fallbacks, max_context_tokens, skills, policy, rl, learning, judge }
 }
 
 fn retrieval(id: &AgentId, reader: &mut Reader<'_>) -> RetrievalMode {
@@ -157,7 +161,7 @@ pub(crate) fn own_lora(home: &std::path::Path, id: &AgentId) -> PathBuf {
 }
 
 /// `--mode` stands for the top level's `mode`; an agent's own word is stronger.
-fn mode(id: &AgentId, reader: &mut Reader<'_>) -> Mode {
+pub(crate) fn mode(id: &AgentId, reader: &mut Reader<'_>) -> Mode {
     let own = reader.settings.inherited(id, "mode").is_some_and(|(path, _)| path != "mode");
     if let (false, Some(mode)) = (own, reader.options.mode) {
         return mode;
@@ -248,9 +252,9 @@ fn usual_upstream(
     None
 }
 
-/// The upstreams that answer turns; who writes skills does not.
+/// The upstreams that answer turns; who writes skills or judges does not.
 fn choosable(upstreams: &BTreeMap<String, UpstreamConfig>) -> impl Iterator<Item = &str> {
-    upstreams.keys().map(String::as_str).filter(|name| *name != learning::EVOLVER)
+    upstreams.keys().map(String::as_str).filter(|name| ![learning::EVOLVER, judging::JUDGE].contains(name))
 }
 
 fn check_upstreams(

@@ -16,8 +16,10 @@
 mod admin;
 mod agents;
 mod credential;
+mod described;
 mod edit;
 mod error;
+mod judging;
 mod learning;
 mod listing;
 mod load;
@@ -42,7 +44,8 @@ pub use admin::AdminListen;
 pub use agents::{AgentConfig, ModuleRef, ModuleSource, PolicyConfig, PolicyHooks, SkillsConfig, Target};
 pub use edit::{Edited, edited, replace, set, unset};
 pub use error::ConfigError;
-pub use learning::LearningConfig;
+pub use judging::JudgeConfig;
+pub use learning::{LearningConfig, Verify};
 pub use listing::{Listing, Shown};
 pub use load::{
     Config, EmbedderChoice, LoadOptions, Loaded, LogConfig, SessionsConfig, UnknownAgents, UnknownRule, load, load_text,

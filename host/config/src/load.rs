@@ -16,7 +16,7 @@ use crate::server::{self, ServerConfig};
 use crate::setting::{FromSetting, Setting};
 use crate::settings::{Settings, default_setting};
 use crate::upstreams::{self, UpstreamConfig};
-use crate::{Place, learning, schema, secret};
+use crate::{Place, judging, learning, schema, secret};
 
 /// Far more than any configuration, far less than would hurt.
 const MAX_FILE: u64 = 1 << 20;
@@ -214,7 +214,8 @@ fn build(
     let admin = admin::build(&mut reader);
     let mut upstreams = upstreams::build(&mut reader);
     let evolver = learning::evolver(&mut reader, &upstreams);
-    upstreams.extend(evolver.map(|evolver| (evolver.name.clone(), evolver)));
+    let judge = judging::upstream(&mut reader, &upstreams);
+    upstreams.extend(evolver.into_iter().chain(judge).map(|described| (described.name.clone(), described)));
     let agents = agents::build(&mut reader, &upstreams);
     let config = Config {
         home: paths.home.clone(),

@@ -5,6 +5,7 @@ use domain::{AgentId, ByteSize, Digest, FileGrant, Mode, PolicyGrants, PolicyLim
 use serde::Serialize;
 
 use crate::agents::{ModuleRef, ModuleSource, Target};
+use crate::judging::JudgeConfig;
 use crate::load::Config;
 use crate::providers::{Auth, EMBEDDED};
 use crate::training::{LossKind, RlConfig};
@@ -77,6 +78,9 @@ pub struct AgentOverview {
     pub grants: Option<String>,
     /// How its policy's instances outlive their turn; none when each turn has a fresh one.
     pub instances: Option<String>,
+    /// Who judges its answers, and how often each; none: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<String>,
     /// Where its adapters are; none in the mode `skills_only`.
     pub adapters: Option<PathBuf>,
     /// How it trains, or why it does not; none in the mode `skills_only`.
@@ -118,6 +122,7 @@ impl Config {
             limits: limits_text(&agent.policy.limits),
             grants: grants_text(&agent.policy.grants),
             instances: instances_text(&agent.policy.instances),
+            judge: agent.judge.as_ref().map(judge_text),
             adapters: (agent.mode != Mode::SkillsOnly).then(|| agent.rl.lora_output.clone()),
             training: (agent.mode != Mode::SkillsOnly).then(|| training_text(&agent.rl)),
         }
@@ -170,6 +175,7 @@ impl fmt::Display for AgentOverview {
         write!(f, "\n    limits    {}", self.limits)?;
         self.grants.iter().try_for_each(|grants| write!(f, "\n    grants    {grants}"))?;
         self.instances.iter().try_for_each(|instances| write!(f, "\n    instances {instances}"))?;
+        self.judge.iter().try_for_each(|judge| write!(f, "\n    judge     {judge}"))?;
         self.adapters.iter().try_for_each(|folder| write!(f, "\n    adapters  {}", folder.display()))?;
         self.training.iter().try_for_each(|training| write!(f, "\n    training  {training}"))
     }
@@ -235,6 +241,20 @@ fn instances_text(instances: &WarmInstances) -> Option<String> {
     let WarmInstances { warm, max_calls, idle } = instances;
     let idle = humantime::format_duration(*idle);
     (*warm > 0).then(|| format!("{warm} stay warm, for {max_calls} calls each, {idle} idle"))
+}
+
+fn judge_text(judge: &JudgeConfig) -> String {
+    let who = judge.target.as_ref().map_or_else(
+        || "the model that answers".to_owned(),
+        |target| {
+            if target.model.is_empty() {
+                target.upstream.clone()
+            } else {
+                format!("{}: {}", target.upstream, target.model)
+            }
+        },
+    );
+    format!("{who}, {} {}", judge.votes, if judge.votes == 1 { "vote" } else { "votes" })
 }
 
 fn training_text(rl: &RlConfig) -> String {

@@ -78,7 +78,8 @@ impl Learning {
         for name in &one.retires {
             // One that a person has changed meanwhile stays.
             if !matches!(self.remove(&lesson.agent, name, versions).await?, Placed::Foreign(_)) {
-                changes.extend(retired(name, versions));
+                let why = if one.text.is_some() { format!("{} takes its place", one.name) } else { one.why.clone() };
+                changes.extend(retired(name, versions, Some(why)));
             } else if one.text.is_none() {
                 one.fate = Fate::Refuse;
                 one.reason = Some("a person has changed it meanwhile".to_owned());
@@ -132,9 +133,9 @@ pub(crate) fn active<'a>(name: &str, versions: &'a [SkillVersion]) -> Option<&'a
 }
 
 /// The version in use, as it stands when it goes.
-pub(crate) fn retired(name: &str, versions: &[SkillVersion]) -> Option<VersionChange> {
+pub(crate) fn retired(name: &str, versions: &[SkillVersion], reason: Option<String>) -> Option<VersionChange> {
     let digest = active(name, versions)?.digest;
-    Some(VersionChange::Stands { name: name.to_owned(), digest, state: VersionState::Retired })
+    Some(VersionChange::Stands { name: name.to_owned(), digest, state: VersionState::Retired, reason })
 }
 
 fn put(version: SkillVersion) -> VersionChange {
@@ -148,7 +149,7 @@ fn version(lesson: &Lesson, one: &Checked, versions: &[SkillVersion], state: Ver
     let provenance = json!({
         "agent": lesson.agent.as_str(), "session": lesson.session.as_str(), "turns": [lesson.from, lesson.to],
         "lesson": lesson.id.to_string(), "model": lesson.model, "action": one.action, "why": one.why,
-        "replaces": one.retires, "time": humantime::format_rfc3339_seconds(now).to_string(),
+        "replaces": one.retires, "time": humantime::format_rfc3339_seconds(now).to_string(), "tryout": one.tryout,
     });
     Some(SkillVersion {
         agent: lesson.agent.clone(),
@@ -161,5 +162,6 @@ fn version(lesson: &Lesson, one: &Checked, versions: &[SkillVersion], state: Ver
         created: now,
         changed: now,
         parent: active(&one.name, versions).map(|version| version.digest),
+        reason: None,
     })
 }

@@ -3,13 +3,15 @@
 use domain::{Digest, SkillScope};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use skills::{Library, Skill, SkillDocument, SkillName};
+use skills::{Embedder, Library, Skill, SkillDocument, SkillName};
 use store::{Lesson, SkillVersion, VersionState};
 
 use crate::Settings;
 use crate::answer::Proposal;
-use crate::likeness::{ALIKE, SAME, likeness};
+use crate::demotion::HURT;
+use crate::likeness::{ALIKE, SAME, Twins, likeness};
 use crate::screen::{screen, shown};
+use crate::tryout::Tryout;
 
 /// The most proposals of one lesson that count.
 const MAX_PROPOSALS: usize = 3;
@@ -37,6 +39,9 @@ pub(crate) struct Checked {
     /// The learned skills that go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) retires: Vec<String>,
+    /// How trying it out goes, or went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tryout: Option<Tryout>,
 }
 
 /// What becomes of a proposal.
@@ -68,6 +73,8 @@ pub(crate) struct Context<'a> {
     pub(crate) settings: Settings,
     pub(crate) library: &'a Library,
     pub(crate) versions: &'a [SkillVersion],
+    /// What says what texts mean, where that is installed.
+    pub(crate) embedder: Option<&'a dyn Embedder>,
 }
 
 /// Whose the skill of this name is.
@@ -102,9 +109,16 @@ impl Context<'_> {
             };
             checked.push(match outcome {
                 Ok(one) => Checked { why, ..one },
-                Err(reason) => {
-                    Checked { action, name, fate: Fate::Refuse, reason: Some(reason), why, text: None, retires: vec![] }
-                }
+                Err(reason) => Checked {
+                    action,
+                    name,
+                    fate: Fate::Refuse,
+                    reason: Some(reason),
+                    why,
+                    text: None,
+                    retires: vec![],
+                    tryout: None,
+                },
             });
         }
         checked
@@ -147,7 +161,16 @@ impl Context<'_> {
         let action = if owner == Owner::Nobody && retires.is_empty() { "add" } else { &*proposal.action };
         let action = if owner != Owner::Nobody && action == "add" { "update" } else { action };
         let (action, reason) = (action.to_owned(), held.or(moved));
-        Ok(Checked { action, name: name.to_string(), fate, reason, why: String::new(), text: Some(text), retires })
+        Ok(Checked {
+            action,
+            name: name.to_string(),
+            fate,
+            reason,
+            why: String::new(),
+            text: Some(text),
+            retires,
+            tryout: None,
+        })
     }
 
     fn owner(&self, name: &str) -> Owner {
@@ -172,6 +195,7 @@ impl Context<'_> {
             reason: None,
             why: String::new(),
             text: None,
+            tryout: None,
         })
     }
 
@@ -211,9 +235,9 @@ impl Context<'_> {
         said: &str,
         replaces: &[String],
     ) -> Result<(SkillDocument, Option<String>), String> {
-        let like = |skill: &Skill| likeness(said, &format!("{}\n{}", skill.description, skill.body));
+        let twins = Twins::new(&document, self.embedder);
         if let Some(skill) = self.library.get(document.name.as_str())
-            && like(skill) > SAME
+            && likeness(said, &format!("{}\n{}", skill.description, skill.body)) > SAME
         {
             return Err("it changes nothing".to_owned());
         }
@@ -224,8 +248,13 @@ impl Context<'_> {
                 VersionState::Rejected if alike > SAME => {
                     return Err(format!("a person has rejected {} with these words", version.name));
                 }
-                VersionState::Candidate if alike > ALIKE && version.name != document.name.as_str() => {
-                    return Err(format!("the candidate {} says much the same", version.name));
+                VersionState::Retired if alike > SAME && was_harmful(version) => {
+                    return Err(format!("{} said this, and was retired: {HURT}", version.name));
+                }
+                VersionState::Candidate if version.name != document.name.as_str() => {
+                    if twins.likeness(other.name.as_str(), &other.description, &other.body) > ALIKE {
+                        return Err(format!("the candidate {} says much the same", version.name));
+                    }
                 }
                 VersionState::Candidate if alike > SAME => return Err("it waits as a candidate already".to_owned()),
                 _ => {}
@@ -234,10 +263,7 @@ impl Context<'_> {
         if self.library.get(document.name.as_str()).is_some() {
             return Ok((document, None));
         }
-        let others =
-            self.library.list().iter().filter(|skill| !replaces.iter().any(|name| name == skill.name.as_str()));
-        let nearest = others.map(|skill| (like(skill), skill)).max_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((alike, skill)) = nearest.filter(|(alike, _)| *alike > ALIKE) else { return Ok((document, None)) };
+        let Some((alike, skill)) = twins.nearest(self.library, replaces) else { return Ok((document, None)) };
         match self.owner(skill.name.as_str()) {
             Owner::Learned(_) if alike <= SAME => {
                 let moved = format!("it was proposed as {}, and says much the same as {}", document.name, skill.name);
@@ -273,6 +299,10 @@ impl Context<'_> {
         }
         Ok(())
     }
+}
+
+fn was_harmful(version: &SkillVersion) -> bool {
+    version.reason.as_deref().is_some_and(|reason| reason.starts_with(HURT))
 }
 
 /// The name as a skill's, with what models write instead of hyphens put right.

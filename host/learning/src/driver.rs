@@ -21,6 +21,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// How often the turns of an agent that does not learn are let go.
 const SKIP_EVERY: Duration = Duration::from_secs(600);
 
+/// How many skills of people are said to hurt, each once.
+const MOST_REPORTED: usize = 1000;
+
 /// Looks and learns until it is told to stop.
 pub struct Driver {
     learning: Arc<Learning>,
@@ -28,13 +31,18 @@ pub struct Driver {
     lessons: JoinSet<AgentId>,
     busy: HashSet<AgentId>,
     skipped: HashMap<AgentId, Instant>,
+    /// How far what came of turns has been looked at.
+    weighed: HashMap<AgentId, SystemTime>,
+    /// The skills of people that hurt, of which that has been said.
+    reported: HashSet<(AgentId, String)>,
 }
 
 impl Driver {
     /// Whoever asks `evolver`.
     pub fn new(learning: Arc<Learning>, evolver: Arc<dyn Evolver>) -> Self {
         let (lessons, busy, skipped) = (JoinSet::new(), HashSet::new(), HashMap::new());
-        Driver { learning, evolver, lessons, busy, skipped }
+        let (weighed, reported) = (HashMap::new(), HashSet::new());
+        Driver { learning, evolver, lessons, busy, skipped, weighed, reported }
     }
 
     /// Works until `stop`; then waits for what is being written. A model that is being asked is not waited for.
@@ -112,7 +120,33 @@ impl Driver {
                 next = next.min(CALM);
             }
         }
+        self.weigh().await?;
         Ok(next)
+    }
+
+    /// Retires what hurts, of the agents of whose turns something new was said.
+    async fn weigh(&mut self) -> Result<(), StoreError> {
+        let known = self.learning.store.agents_with_outcomes().await?;
+        self.weighed.retain(|agent, _| known.iter().any(|(other, _)| other == agent));
+        for (agent, changed) in known {
+            let settings = self.evolver.settings(&agent).filter(|settings| settings.enabled);
+            let Some(settings) = settings.filter(|_| self.weighed.get(&agent) != Some(&changed)) else { continue };
+            match self.learning.demote(&agent, settings).await {
+                Ok(harms) => {
+                    for harm in harms {
+                        if self.reported.len() < MOST_REPORTED
+                            && self.reported.insert((agent.clone(), harm.skill.clone()))
+                        {
+                            tracing::warn!(%agent, skill = %harm.skill, "a skill that is for people to decide on seems to hurt, and stays: {harm}");
+                        }
+                    }
+                    self.weighed.insert(agent, changed);
+                }
+                // It stays due, and the next look tries it again.
+                Err(error) => tracing::error!(%agent, %error, "a skill that hurts could not be retired"),
+            }
+        }
+        Ok(())
     }
 
     fn begin(&mut self, lesson: Lesson, stop: &CancellationToken) {

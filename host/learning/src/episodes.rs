@@ -1,7 +1,7 @@
 //! From recorded turns to episodes: what a user asked, what was done about it, and how it went. A client sends the whole
 //! conversation with each turn, and one request of a user's is as many turns as the model called tools; it is one episode here.
 
-use domain::{TurnOutcome, TurnRecord};
+use domain::{TurnId, TurnOutcome, TurnRecord};
 use protocol::ChatRequest;
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ pub(crate) struct Episode {
     pub(crate) skills: Vec<String>,
     /// Who answered.
     pub(crate) model: String,
+    /// The turn in which the user asked; none: it was before what is looked at.
+    pub(crate) asked_in: Option<TurnId>,
     reward: Option<f32>,
     failed: bool,
     /// How many messages the conversation had when it began.
@@ -100,7 +102,8 @@ pub(crate) fn add(episodes: &mut Vec<Episode>, record: &TurnRecord, reward: Opti
         if let Some(last) = episodes.last_mut() {
             last.then = Some(user.clone());
         }
-        episodes.push(Episode { user, began_at: messages.len(), ..Episode::default() });
+        let asked_in = asks.then_some(record.id);
+        episodes.push(Episode { user, asked_in, began_at: messages.len(), ..Episode::default() });
     }
     let Some(episode) = episodes.last_mut() else { return };
     let after = last_user.map_or(&[][..], |at| &messages[at + 1..]);

@@ -10,7 +10,8 @@ use crate::apply::{ApplyError, Outcome};
 use crate::checks::{Checked, Context};
 use crate::episodes::{self, Episode};
 use crate::question::{once_more, question};
-use crate::{Evolver, Learning, Settings, answer};
+use crate::tryout::Bench;
+use crate::{Evolver, Learning, Settings, Verify, answer};
 
 /// How often a lesson is tried before it is given up.
 const ATTEMPTS: u32 = 6;
@@ -18,12 +19,12 @@ const ATTEMPTS: u32 = 6;
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How many turns of a session are looked at, the last ones, and how many bytes the request of one may have.
 const MAX_TURNS: usize = 64;
-const MAX_BYTES: usize = 16 << 20;
+pub(crate) const MAX_BYTES: usize = 16 << 20;
 /// How long the model may take, whatever its upstream is allowed.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Why an attempt has failed.
-enum Failure {
+pub(crate) enum Failure {
     /// To be tried again.
     Attempt(String),
     /// The host is shutting down: it goes on where it was.
@@ -104,8 +105,12 @@ async fn attempt(
         lesson = proposed;
     }
     let kept = lesson.proposals.as_deref().unwrap_or("[]");
-    let checked = serde_json::from_str(kept)
+    let mut checked: Vec<Checked> = serde_json::from_str(kept)
         .map_err(|error| Failure::Attempt(format!("what was proposed cannot be read back: {error}")))?;
+    if settings.verify != Verify::Off {
+        let bench = Bench { learning, evolver, settings, lesson: &lesson };
+        stop.run_until_cancelled(bench.try_all(&mut checked)).await.ok_or(Failure::Stopped)??;
+    }
     Ok(learning.apply(&lesson, checked).await?)
 }
 
@@ -137,8 +142,10 @@ async fn propose(
     // Skills may have changed while the model was thinking.
     let versions = learning.store.skill_versions(&lesson.agent).await?;
     let library = learning.skills.library(&lesson.agent);
+    let meanings = learning.skills.meanings().cloned();
     let check = move || {
-        let context = Context { lesson: &lesson, settings, library: &library, versions: &versions };
+        let embedder = meanings.as_ref().map(|meanings| meanings.embedder());
+        let context = Context { lesson: &lesson, settings, library: &library, versions: &versions, embedder };
         context.check(proposals)
     };
     let checked = tokio::task::spawn_blocking(check).await;
@@ -153,12 +160,14 @@ fn read(told: &crate::Told) -> Result<Vec<answer::Proposal>, String> {
 }
 
 /// What a lesson is about. Bodies are read one at a time, for each holds the whole conversation.
-async fn episodes_of(learning: &Learning, lesson: &Lesson) -> Result<Vec<Episode>, Failure> {
+pub(crate) async fn episodes_of(learning: &Learning, lesson: &Lesson) -> Result<Vec<Episode>, Failure> {
     let turns = learning.store.turns_of_lesson(lesson, MAX_TURNS).await?;
     let mut episodes = Vec::new();
     for id in turns {
         let Some(turn) = learning.store.turn(id).await? else { continue };
-        let reward = learning.store.sample_of(id).await?.and_then(|sample| sample.sample.reward);
+        // What it was scored with, by whomever; else what its policy said.
+        let said = |sample: store::StoredSample| sample.score.map(|score| score.reward).or(sample.sample.reward);
+        let reward = learning.store.sample_of(id).await?.and_then(said);
         if turn.record.request.len() > MAX_BYTES {
             continue;
         }

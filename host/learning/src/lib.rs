@@ -3,7 +3,7 @@
 //! ```text
 //! store: a session is due ─► a lesson begins ─► episodes ─► question ─► the agent's own model (or `rl.evolver_*`)
 //!                                                                          │ add, update, merge, retire, nothing
-//!           the agent's folder ◄─ apply ◄─ checks (form, secrets, likeness, whose it is) ◄─ answer
+//!           the agent's folder ◄─ apply ◄─ tryout (where asked) ◄─ checks (form, secrets, likeness, whose it is) ◄─ answer
 //!           store: version, provenance, "learned from" in one transaction
 //! ```
 //!
@@ -14,14 +14,17 @@
 mod answer;
 mod apply;
 mod checks;
+mod demotion;
 mod driver;
 mod episodes;
+mod history;
 mod lesson;
 mod likeness;
 mod metrics;
 mod operator;
 mod question;
 mod screen;
+mod tryout;
 
 #[cfg(test)]
 mod tests;
@@ -34,12 +37,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::AgentId;
+use judge::{Pair, Preference};
 use serde_json::Value;
 use skills::SkillTree;
 use store::Store;
 use tokio::sync::Notify;
 
 pub use driver::Driver;
+pub use history::archived;
 pub use metrics::Metrics;
 pub use operator::OperatorError;
 
@@ -66,8 +71,34 @@ pub struct Settings {
     pub review: bool,
     /// How many learned skills it may have in use.
     pub max_skills: usize,
+    /// Which proposals are tried out before they are used.
+    pub verify: Verify,
+    /// How many questions to models that may take in a day.
+    pub verify_budget: u64,
     /// The pause before a lesson that failed is tried again; each further one is twice as long, up to an hour.
     pub retry_wait: Duration,
+}
+
+/// Which proposals are tried out, by answering turns that they came from with and without them, before they are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// None.
+    Off,
+    /// About one in four, by their content.
+    Sample,
+    /// Every one.
+    Always,
+}
+
+/// A turn that is answered again, by the agent's own model.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The chat request, without a model and without what steers sampling.
+    pub body: Value,
+    /// The skills in its prompt, as they are laid out; none: no skill.
+    pub block: Option<String>,
+    /// The model that answered the turn, to be asked where nothing else is said.
+    pub model: String,
 }
 
 /// What a model is asked.
@@ -95,13 +126,22 @@ pub struct Told {
 /// An answer on its way; the error is a sentence for the operator.
 pub type Telling<'a> = Pin<Box<dyn Future<Output = Result<Told, String>> + Send + 'a>>;
 
-/// Who writes skills.
+/// What a judge prefers, on its way; the error is a sentence for the operator.
+pub type Judging<'a> = Pin<Box<dyn Future<Output = Result<Preference, String>> + Send + 'a>>;
+
+/// Who writes skills, and who is asked whether they are any good.
 pub trait Evolver: Send + Sync {
     /// How this agent learns; none when there is no such agent any more.
     fn settings(&self, agent: &AgentId) -> Option<Settings>;
 
     /// Asks the model that writes this agent's skills.
     fn ask<'a>(&'a self, agent: &'a AgentId, question: &'a Question) -> Telling<'a>;
+
+    /// Answers a turn once more, with the agent's own model and as little chance as it allows. No tool is called.
+    fn replay<'a>(&'a self, agent: &'a AgentId, replay: &'a Replay) -> Telling<'a>;
+
+    /// Asks whoever judges this agent's answers, in both orders. `model` answered the turn.
+    fn prefer<'a>(&'a self, agent: &'a AgentId, pair: &'a Pair, model: &'a str) -> Judging<'a>;
 }
 
 impl Learning {

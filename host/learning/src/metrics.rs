@@ -9,6 +9,7 @@ use prometheus_client::registry::Registry;
 pub struct Metrics {
     lessons: Family<LessonLabels, Counter>,
     skills: Family<AgentLabels, Counter>,
+    demoted: Family<AgentLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -25,7 +26,7 @@ struct AgentLabels {
 impl Metrics {
     /// Registers everything.
     pub fn new(registry: &mut Registry) -> Self {
-        let metrics = Metrics { lessons: Family::default(), skills: Family::default() };
+        let metrics = Metrics { lessons: Family::default(), skills: Family::default(), demoted: Family::default() };
         registry.register(
             "metaclaw_lessons",
             "Attempts to learn from a session, by what came of them",
@@ -35,6 +36,11 @@ impl Metrics {
             "metaclaw_skills_learned",
             "Versions of skills that were learned and put to use",
             metrics.skills.clone(),
+        );
+        registry.register(
+            "metaclaw_skills_demoted",
+            "Learned skills that were retired because turns with them went worse",
+            metrics.demoted.clone(),
         );
         metrics
     }
@@ -47,5 +53,10 @@ impl Metrics {
     /// Counts versions that were put to use.
     pub(crate) fn learned(&self, agent: &AgentId, count: usize) {
         self.skills.get_or_create(&AgentLabels { agent: agent.to_string() }).inc_by(count as u64);
+    }
+
+    /// Counts a skill that hurt.
+    pub(crate) fn demoted(&self, agent: &AgentId) {
+        self.demoted.get_or_create(&AgentLabels { agent: agent.to_string() }).inc();
     }
 }

@@ -1,17 +1,15 @@
-//! What operators see of learning, and what they decide.
+//! What operators decide about what was learned.
 
-use std::time::SystemTime;
-
-use domain::{AgentId, Digest};
-use serde_json::{Value, json};
+use domain::AgentId;
+use serde_json::Value;
 use skills::Placed;
-use store::{Lesson, LessonId, LessonState, SkillVersion, StoreError, VersionChange, VersionState};
+use store::{LessonId, SkillVersion, StoreError, VersionChange, VersionState};
 
 use crate::Learning;
 use crate::apply::{ApplyError, active, retired};
+use crate::demotion::WANTED;
+use crate::history::{lesson_json, version_json};
 
-/// How many lessons are shown.
-const SHOWN: usize = 100;
 /// The shortest beginning of a digest that names a version.
 const SHORTEST: usize = 6;
 
@@ -67,37 +65,6 @@ impl From<ApplyError> for OperatorError {
 }
 
 impl Learning {
-    /// The agent's lessons and the versions of its learned skills, the newest first.
-    pub async fn history(&self, agent: &AgentId) -> Result<Value, OperatorError> {
-        let lessons = self.store.lessons(agent, SHOWN).await?;
-        let versions = self.store.skill_versions(agent).await?;
-        let library = self.skills.library(agent);
-        let shown = versions.iter().map(|version| {
-            let mut value = version_json(version);
-            // A person may have changed or removed the file of a version that was put there.
-            let served = library.get(&version.name).is_some_and(|skill| skill.digest == version.digest);
-            value["served"] = Value::from(served);
-            value
-        });
-        let versions: Vec<Value> = shown.collect();
-        let lessons: Vec<Value> = lessons.iter().map(lesson_json).collect();
-        Ok(json!({"agent": agent.as_str(), "lessons": lessons, "versions": versions}))
-    }
-
-    /// How learning stands, for all agents.
-    pub async fn status(&self) -> Result<Value, OperatorError> {
-        let open = self.store.open_lessons().await?;
-        let counts = self.store.lesson_counts().await?;
-        let of = |state| counts.iter().filter(move |count| count.state == state);
-        let last = of(LessonState::Done).max_by_key(|count| count.last);
-        let last = last.map(|count| json!({"agent": count.agent.as_str(), "time": time(count.last)}));
-        let late: Vec<Value> = open.iter().filter(|lesson| lesson.error.is_some()).map(lesson_json).collect();
-        let failed: Vec<Value> =
-            of(LessonState::Failed).map(|count| json!({"agent": count.agent.as_str(), "count": count.count})).collect();
-        let done: u64 = of(LessonState::Done).map(|count| count.count).sum();
-        Ok(json!({"last": last, "done": done, "waiting": open.len(), "late": late, "failed": failed}))
-    }
-
     /// Puts a candidate to use: the newest, or the one whose digest begins so. With `replace`, whatever stands there goes.
     pub async fn approve(
         &self,
@@ -117,7 +84,7 @@ impl Learning {
         let mut changes = Vec::new();
         for other in provenance["replaces"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !matches!(self.remove(agent, other, &versions).await?, Placed::Foreign(_)) {
-                changes.extend(retired(other, &versions));
+                changes.extend(retired(other, &versions, None));
             }
         }
         self.store.change_versions(agent, changes).await?;
@@ -131,7 +98,7 @@ impl Learning {
         let versions = self.store.skill_versions(agent).await?;
         let chosen =
             self.chosen(agent, name, digest, "candidate", &versions, |v| v.state == VersionState::Candidate)?;
-        self.stands(agent, &chosen, VersionState::Rejected).await
+        self.stands(agent, &chosen, VersionState::Rejected, None).await
     }
 
     /// Goes back to the version before the one in use, or to the one whose digest begins so.
@@ -167,7 +134,7 @@ impl Learning {
         if let Placed::Foreign(_) = self.remove(agent, name, &versions).await? {
             return Err(OperatorError::Foreign(name.to_owned()));
         }
-        self.stands(agent, &chosen, VersionState::Retired).await
+        self.stands(agent, &chosen, VersionState::Retired, None).await
     }
 
     /// Tries a lesson that waits or was given up again, at once.
@@ -189,7 +156,9 @@ impl Learning {
     ) -> Result<(), OperatorError> {
         match self.place(agent, &chosen.name, &chosen.text, versions, replace).await? {
             Placed::Foreign(_) => Err(OperatorError::Foreign(chosen.name.clone())),
-            Placed::Done | Placed::Same => self.stands(agent, chosen, VersionState::Active).await.map(drop),
+            Placed::Done | Placed::Same => {
+                self.stands(agent, chosen, VersionState::Active, Some(WANTED)).await.map(drop)
+            }
         }
     }
 
@@ -198,10 +167,13 @@ impl Learning {
         agent: &AgentId,
         chosen: &SkillVersion,
         state: VersionState,
+        reason: Option<&str>,
     ) -> Result<Value, OperatorError> {
-        let change = VersionChange::Stands { name: chosen.name.clone(), digest: chosen.digest, state };
+        let reason = reason.map(str::to_owned);
+        let (name, digest) = (chosen.name.clone(), chosen.digest);
+        let change = VersionChange::Stands { name, digest, state, reason: reason.clone() };
         self.store.change_versions(agent, vec![change]).await?;
-        Ok(version_json(&SkillVersion { state, ..chosen.clone() }))
+        Ok(version_json(&SkillVersion { state, reason, ..chosen.clone() }))
     }
 
     /// The version that is meant, of those that fit.
@@ -226,28 +198,4 @@ impl Learning {
             several => Err(OperatorError::Several { name: name.to_owned(), count: several.len() }),
         }
     }
-}
-
-fn time(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
-fn lesson_json(lesson: &Lesson) -> Value {
-    let proposals: Value =
-        lesson.proposals.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    json!({
-        "lesson": lesson.id.to_string(), "agent": lesson.agent.as_str(), "session": lesson.session.as_str(),
-        "turns": [lesson.from, lesson.to], "state": lesson.state.as_str(), "attempts": lesson.attempts,
-        "not_before": time(lesson.not_before), "began": time(lesson.began), "changed": time(lesson.changed),
-        "error": lesson.error, "model": lesson.model, "proposals": proposals,
-    })
-}
-
-fn version_json(version: &SkillVersion) -> Value {
-    let provenance: Value = serde_json::from_str(&version.provenance).unwrap_or_default();
-    json!({
-        "name": version.name, "digest": version.digest.to_string(), "state": version.state.as_str(),
-        "created": time(version.created), "changed": time(version.changed),
-        "parent": version.parent.as_ref().map(Digest::to_string), "provenance": provenance, "text": version.text,
-    })
 }

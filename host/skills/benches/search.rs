@@ -119,6 +119,10 @@ impl Embedder for Scattered {
         0.01
     }
 
+    fn twins(&self) -> f32 {
+        0.7
+    }
+
     fn embed(&self, text: &str) -> Result<Vec<f32>, String> {
         let seed = Digest::of(text.as_bytes());
         let bytes = seed.as_bytes();

@@ -27,6 +27,8 @@ pub trait Embedder: Send + Sync {
     fn is_quick(&self) -> bool;
     /// The score (see [`Library::rank`]) that an agent's best skill must reach for any to be chosen.
     fn threshold(&self) -> f32;
+    /// The cosine above which two whole texts, [`said`], are about the same matter.
+    fn twins(&self) -> f32;
     /// The vector of a text, of length 1; all zeros when the text says nothing.
     ///
     /// # Errors
@@ -86,6 +88,11 @@ fn vector_of(skill: &Skill, embedder: &dyn Embedder) -> Result<Vec<f32>, String>
         mixed.iter_mut().for_each(|x| *x /= length);
     }
     Ok(mixed)
+}
+
+/// What two skills are compared by, to tell whether they are about the same: all that they say.
+pub fn said(name: &str, description: &str, body: &str) -> String {
+    format!("{}. {description}\n{body}", name.replace(['-', '_'], " "))
 }
 
 impl Meanings {

@@ -44,7 +44,7 @@ mod write;
 pub use agent_files::{AgentFiles, FileEntry, FileError, FileKind, FileLimits, MAX_READ, Root};
 pub use bundle::{Bundle, BundleError, Bundled};
 pub use document::SkillDocument;
-pub use embedding::{Embedder, Meanings, embed_now};
+pub use embedding::{Embedder, Meanings, embed_now, said};
 pub use error::{SkillProblem, SkillsError};
 pub use library::{Library, Scored};
 pub use name::{InvalidSkillName, SkillName};

@@ -47,6 +47,7 @@ pub(crate) fn migrations() -> Vec<Migration> {
         (5, "learning", include_str!("../migrations/0005_learning.sql")),
         (6, "uses", include_str!("../migrations/0006_uses.sql")),
         (7, "training", include_str!("../migrations/0007_training.sql")),
+        (8, "tryouts", include_str!("../migrations/0008_tryouts.sql")),
     ]
     .into_iter()
     .map(|(version, name, sql)| {

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! due ─► begin ─► begun ──(a model is asked)──► propose ─► proposed ──(files are written)──► finish ─► done
-//!                   ▲  └──────── postpone ◄───── a failure ─────┘                              └ the session's turns
-//!                   └── retry ◄── failed (after the last attempt)                                are learned from
+//!                   ▲  └──────── postpone ◄───── a failure ─────┘ ▲                            └ the session's turns
+//!                   └── retry ◄── failed (after the last attempt) └ note: what came of trying it out   are learned from
 //! ```
 //!
 //! Each arrow is one transaction, so after a crash a lesson goes on where it was: what was proposed is not asked for again, and
@@ -94,6 +94,8 @@ pub struct SkillVersion {
     pub changed: SystemTime,
     /// The version whose place it takes.
     pub parent: Option<Digest>,
+    /// Why it stands where it stands, where no person has decided that.
+    pub reason: Option<String>,
 }
 
 /// Where a version stands.
@@ -122,6 +124,8 @@ pub enum VersionChange {
         digest: Digest,
         /// The new state.
         state: VersionState,
+        /// Why, where no person has decided it.
+        reason: Option<String>,
     },
 }
 
@@ -139,7 +143,7 @@ pub struct LessonCount {
 }
 
 impl Store {
-    /// Returns after a commit in which turns or ends of sessions were: something may be due. One that happened since the last
+    /// Returns after a commit in which turns, ends of sessions or outcomes were: something may be due. One that happened since the last
     /// call counts.
     pub async fn news(&self) {
         self.shared.news.notified().await;
@@ -165,6 +169,23 @@ impl Store {
     /// Keeps what a model has proposed, so that it is not asked again. None when the lesson does not wait for that.
     pub async fn propose(&self, lesson: LessonId, model: &str, proposals: &str) -> Result<Option<Lesson>, StoreError> {
         self.learn(Step::Propose { lesson, model: model.to_owned(), proposals: proposals.to_owned() }).await
+    }
+
+    /// Keeps how far trying out what was proposed has come, so that nothing is asked twice, and counts `questions` that are going to
+    /// be asked on `day` (days since 1970). None when the lesson does not wait for that.
+    pub async fn note_tryout(
+        &self,
+        lesson: LessonId,
+        proposals: &str,
+        day: u64,
+        questions: u32,
+    ) -> Result<Option<Lesson>, StoreError> {
+        self.learn(Step::Note { lesson, proposals: proposals.to_owned(), day, questions }).await
+    }
+
+    /// How many questions trying the agent's skills out has been given on `day`, the present one or a later one.
+    pub async fn tryout_questions(&self, agent: &AgentId, day: u64) -> Result<u64, StoreError> {
+        self.reader.questions_on(agent, day).await
     }
 
     /// Notes that an attempt has failed, and when the next one is; none: it is given up, and its turns count as learned from.
@@ -214,6 +235,11 @@ impl Store {
     /// The agent's lessons, the newest first.
     pub async fn lessons(&self, agent: &AgentId, limit: usize) -> Result<Vec<Lesson>, StoreError> {
         self.reader.lessons(agent, limit).await
+    }
+
+    /// The agents that have learned skills in use and turns of which something was said, and when that was last.
+    pub async fn agents_with_outcomes(&self) -> Result<Vec<(AgentId, SystemTime)>, StoreError> {
+        self.reader.agents_with_outcomes().await
     }
 
     /// How many lessons there are, by agent and state.

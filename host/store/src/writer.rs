@@ -100,10 +100,11 @@ impl Writer {
         let mut plan = self.plan(std::mem::take(batch), known).await.map_err(|e| e.to_string())?;
         *replies = std::mem::take(&mut plan.replies);
         let touched = std::mem::take(&mut plan.touched);
+        let judged = !plan.outcomes.is_empty();
         // Most of a body is known. Its room is free for others while the disk is busy.
         room.shrink_to(plan.cost());
         replies.extend(self.commit(plan).await.map_err(|e| e.to_string())?);
-        if !touched.is_empty() {
+        if judged || !touched.is_empty() {
             self.shared.news.notify_one();
         }
         self.shared.sample_news.notify_one();
@@ -225,6 +226,8 @@ impl Writer {
         // Its lessons, and what was said of its turns, went with their sessions.
         let versions = sqlx::query("DELETE FROM skill_versions WHERE agent = $1").bind(agent.as_str().to_owned());
         versions.execute(&mut *writer).await.map_err(sql("delete the agent's skill versions"))?;
+        let tryouts = sqlx::query("DELETE FROM tryout_questions WHERE agent = $1").bind(agent.as_str().to_owned());
+        tryouts.execute(&mut *writer).await.map_err(sql("delete the agent's try-outs"))?;
         // Its samples went with its turns.
         for table in training::write::PURGE {
             let query = sqlx::query(table).bind(agent.as_str().to_owned());

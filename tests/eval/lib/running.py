@@ -23,6 +23,7 @@ class Answer:
     agent: str
     adapter: str
     text: str
+    finish: str
     usage: dict
     seconds: float
 
@@ -88,12 +89,13 @@ class Running:
         if status != 200:
             raise SystemExit(f"a turn of {agent} was answered with {status}: {text[:400]!r}")
         if stream:
-            words, usage = streamed(text), {}
+            words, finish, usage = streamed(text), "", {}
         else:
             value = json.loads(text)
-            words, usage = value["choices"][0]["message"].get("content") or "", value.get("usage", {})
+            choice, usage = value["choices"][0], value.get("usage", {})
+            words, finish = choice["message"].get("content") or "", choice["finish_reason"]
         adapter = answered.get("x-metaclaw-adapter", "")
-        return Answer(answered["x-request-id"], answered["x-metaclaw-agent"], adapter, words, usage, seconds)
+        return Answer(answered["x-request-id"], answered["x-metaclaw-agent"], adapter, words, finish, usage, seconds)
 
     def end(self, agent, session):
         headers = {"x-session-id": session, "x-turn-type": "main"}
@@ -124,8 +126,15 @@ class Running:
 
 def exchanged(connection, method, path, body, headers):
     sent = {"content-type": "application/json", **(headers or {})}
-    connection.request(method, path, body.encode() if body else None, sent)
-    answer = connection.getresponse()
+    asking = (method, path, body.encode() if body else None, sent)
+    try:
+        connection.request(*asking)
+        answer = connection.getresponse()
+    except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+        # It was idle for so long that the host has closed it.
+        connection.close()
+        connection.request(*asking)
+        answer = connection.getresponse()
     text = answer.read()
     # A request that the host refuses unread ends its connection; the next one opens another.
     if answer.will_close or answer.status >= 400:

@@ -18,6 +18,9 @@ const BACKEND: Kind = Choice(&["auto", "embedded", "tinker", "mint", "weaver"]);
 const WINDOW: Kind = Integer(0, 100_000_000);
 const TURNS: Kind = Integer(0, 1_000_000);
 const RETRIEVAL: Kind = Choice(&["template", "bm25", "embedding", "hybrid"]);
+const VERIFY: Kind = Choice(&["off", "sample", "always"]);
+const JUDGE: Kind = Choice(&["auto", "own", "off"]);
+const VOTES: Kind = Integer(1, 15);
 const TOP_K: Kind = Integer(0, 64);
 const TOKENS: Kind = Integer(0, 1_000_000);
 const SCORE: Kind = Number(0.0, 1_000_000.0);
@@ -151,6 +154,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("skills.evolution_every_n_turns", TURNS, "10", "main turns after which a session is learned from though it goes on; 0: at its end only"),
     key("skills.review", Bool, "false", "whether what is learned waits for `metaclaw skills approve`"),
     key("skills.max_learned", Integer(1, 512), "50", "how many learned skills an agent may have in use, and how many may wait for review"),
+    key("skills.verify", VERIFY, "off", "which learned skills are tried out before they are used, by answering the turns that they come from with and without them, before a judge: off, sample (one in four) or always"),
+    key("skills.verify_budget", Integer(1, 1_000_000), "60", "questions to models that trying skills out may take in a day, for each agent; what it does not reach for waits for `metaclaw skills approve`"),
     key("skills.evolution_retry", Time(1, DAY), "1m", "the pause before a lesson that failed is tried again; doubles each time, up to 1h, five times"),
 
     key("rl.enabled", Bool, "false", "kept for MetaClaw's files: `mode` decides"),
@@ -185,10 +190,12 @@ pub(crate) const KEYS: &[Key] = &[
     key("rl.review", Bool, "false", "whether a trained adapter waits for `metaclaw adapters promote`"),
     key("rl.adapter_memory", Size(0, 64 * GIB), "512MiB", "memory of all agents' adapters; those that are used least are put aside and read again when they are wanted"),
     key("rl.manual_train_trigger", Bool, "false", "train only when told to (`metaclaw train step`)"),
-    later("rl.prm_provider", Text, "openai", &[], RL, "the judge's provider"),
-    later("rl.prm_url", Text, "https://api.openai.com/v1", &[], RL, "the judge's address"),
-    later("rl.prm_model", Text, "gpt-5.2", &[], RL, "the judge's model"),
-    later("rl.prm_api_key", Secret, "", &[], RL, "the judge's key"),
+    key("rl.judge", JUDGE, "auto", "who judges answers: auto (who rl.prm_* describes by more than MetaClaw's defaults, else nobody), own (the agent's own upstream and model) or off"),
+    key("rl.prm_provider", Text, "openai", "the judge's provider"),
+    key("rl.prm_url", Text, "https://api.openai.com/v1", "the judge's address"),
+    key("rl.prm_model", Text, "gpt-5.2", "the judge's model"),
+    key("rl.prm_api_key", Secret, "", "the judge's key, which goes to no other address"),
+    key("rl.prm_votes", VOTES, "3", "how often the judge is asked about one answer; the reward is the mean"),
     key("rl.evolver_provider", Text, "openai", "who writes learned skills; by default whoever answers the agent's turns"),
     key("rl.evolver_api_base", Text, "", "the address of who writes learned skills"),
     key("rl.evolver_api_key", Secret, "", "its key, which goes to no other address"),
@@ -264,6 +271,11 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.skills.evolution_every_n_turns", TURNS, "", "as skills.evolution_every_n_turns"),
     key("agents.*.skills.review", Bool, "", "as skills.review"),
     key("agents.*.skills.max_learned", Integer(1, 512), "", "as skills.max_learned"),
+    key("agents.*.skills.verify", VERIFY, "", "as skills.verify"),
+    key("agents.*.skills.verify_budget", Integer(1, 1_000_000), "", "as skills.verify_budget"),
+    key("agents.*.rl.judge", JUDGE, "", "as rl.judge"),
+    key("agents.*.rl.prm_model", Text, "", "as rl.prm_model"),
+    key("agents.*.rl.prm_votes", VOTES, "", "as rl.prm_votes"),
     key("agents.*.rl.evolver_model", Text, "", "as rl.evolver_model"),
     key("agents.*.rl.model", Text, "", "as rl.model"),
     key("agents.*.rl.lora_output", Path, "", "the agent's adapters; `lora/AGENT` in MetaClaw's folder by default"),

@@ -10,7 +10,8 @@ const CITE: &str = "Name the author and the year behind each claim, and list all
 
 fn settings() -> Settings {
     let retry_wait = std::time::Duration::from_secs(1);
-    Settings { enabled: true, every: 0, review: false, max_skills: 3, retry_wait }
+    let (verify, verify_budget) = (crate::Verify::Off, 60);
+    Settings { enabled: true, every: 0, review: false, max_skills: 3, verify, verify_budget, retry_wait }
 }
 
 fn lesson() -> Lesson {
@@ -56,12 +57,13 @@ fn version(skill: &Skill, state: VersionState) -> SkillVersion {
         created: now,
         changed: now,
         parent: None,
+        reason: None,
     }
 }
 
 fn check(settings: Settings, skills: Vec<Skill>, versions: &[SkillVersion], proposals: Vec<Proposal>) -> Vec<Checked> {
     let (library, lesson) = (Library::of(skills), lesson());
-    Context { lesson: &lesson, settings, library: &library, versions }.check(proposals)
+    Context { lesson: &lesson, settings, library: &library, versions, embedder: None }.check(proposals)
 }
 
 /// Name, fate and reason of the only proposal.
@@ -184,4 +186,63 @@ fn review_and_doubt_hold() {
     let secret = Proposal { why: "the key is sk-abcdefghijklmnopqrst".into(), ..proposal("add", "cite", CITE) };
     let checked = check(settings(), vec![], &[], vec![secret]);
     assert!(checked[0].why.contains("(an API key)") && !checked[0].why.contains("abcdefgh"), "{}", checked[0].why);
+}
+
+/// Knows one matter from another by a word of each.
+struct Words;
+
+impl Embedder for Words {
+    fn model(&self) -> Digest {
+        Digest::of(b"words")
+    }
+
+    fn dims(&self) -> usize {
+        2
+    }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
+
+    fn threshold(&self) -> f32 {
+        0.0
+    }
+
+    fn twins(&self) -> f32 {
+        0.7
+    }
+
+    fn embed(&self, text: &str) -> Result<Vec<f32>, String> {
+        match text {
+            _ if text.contains("unknown") => Err("no vector".to_owned()),
+            _ if text.contains("source") || text.contains("reference") => Ok(vec![1.0, 0.0]),
+            _ => Ok(vec![0.0, 1.0]),
+        }
+    }
+}
+
+#[test]
+fn the_same_matter_in_other_words_is_found_by_what_it_means() {
+    let cite = || skill("cite-sources", CITE, SkillScope::Own);
+    let learned = [version(&cite(), VersionState::Active)];
+    let says = |words: &str| proposal("add", "give-evidence", words);
+    let paraphrase = "Every statement gets a reference, numbered, with a bibliography closing the answer.";
+    let one = |skills: Vec<Skill>, versions: &[SkillVersion], words: &str| {
+        let (library, lesson) = (Library::of(skills), lesson());
+        let context =
+            Context { lesson: &lesson, settings: settings(), library: &library, versions, embedder: Some(&Words) };
+        let [one] = &context.check(vec![says(words)])[..] else { panic!() };
+        (one.name.clone(), one.fate, one.reason.clone().unwrap_or_default())
+    };
+    // By its words alone it passes for something new.
+    assert_eq!(fate(settings(), vec![cite()], &learned, says(paraphrase)).0, "give-evidence");
+    let (name, fate_, reason) = one(vec![cite()], &learned, paraphrase);
+    assert_eq!((name.as_str(), fate_), ("cite-sources", Fate::Apply), "{reason}");
+    let (_, fate_, reason) = one(vec![cite()], &[], paraphrase);
+    assert_eq!((fate_, reason.as_str()), (Fate::Refuse, "the skill cite-sources says it already"), "a person's");
+    let waiting = [version(&cite(), VersionState::Candidate)];
+    assert!(one(vec![], &waiting, paraphrase).2.contains("candidate cite-sources"));
+    // Another matter is another skill, and where there is no vector words decide.
+    assert_eq!(one(vec![cite()], &learned, "Sort invoices by date.").0, "give-evidence");
+    assert_eq!(one(vec![cite()], &learned, "unknown: every statement gets a reference.").0, "give-evidence");
 }

@@ -31,6 +31,10 @@ impl Embedder for Counting {
         0.3
     }
 
+    fn twins(&self) -> f32 {
+        0.7
+    }
+
     fn embed(&self, text: &str) -> Result<Vec<f32>, String> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         drop(self.gate.lock().unwrap());

@@ -30,6 +30,10 @@ impl Embedder for Subjects {
         0.3
     }
 
+    fn twins(&self) -> f32 {
+        0.7
+    }
+
     fn embed(&self, text: &str) -> Result<Vec<f32>, String> {
         let text = text.to_lowercase();
         let count = |words: &[&str]| text.split(|c: char| !c.is_alphanumeric()).filter(|w| words.contains(w)).count();

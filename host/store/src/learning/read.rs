@@ -1,5 +1,7 @@
 //! The queries of learning.
 
+use std::time::SystemTime;
+
 use domain::{AgentId, SessionId, TurnId};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
@@ -14,8 +16,8 @@ use crate::writer::array;
 pub(crate) const LESSONS: &str = "SELECT lessons.id, lessons.agent, sessions.name, lessons.from_turn, lessons.to_turn, \
     lessons.state, lessons.attempts, lessons.not_before, lessons.began, lessons.changed, lessons.error, lessons.model, \
     lessons.proposals FROM lessons JOIN sessions ON sessions.id = lessons.session";
-const VERSIONS: &str = "SELECT agent, name, digest, text, state, lesson, provenance, created, changed, parent \
-    FROM skill_versions";
+const VERSIONS: &str = "SELECT agent, name, digest, text, state, lesson, provenance, created, changed, parent, \
+    reason FROM skill_versions";
 
 /// The most lessons that are looked at together.
 const MOST_OPEN: i64 = 1000;
@@ -56,6 +58,16 @@ impl Reader {
         self.list("read lessons", [LESSONS, tail], &values, lesson).await
     }
 
+    pub(crate) async fn agents_with_outcomes(&self) -> Result<Vec<(AgentId, SystemTime)>, StoreError> {
+        let sql = [
+            "SELECT agent, changed FROM skill_uses",
+            "WHERE skill = '' AND EXISTS (SELECT 1 FROM skill_versions \
+                WHERE skill_versions.agent = skill_uses.agent AND skill_versions.state = 'active') ORDER BY agent",
+        ];
+        self.list("read the agents with outcomes", sql, &[], |row| Ok((agent(row, 0)?, codes::time(row.try_get(1)?))))
+            .await
+    }
+
     pub(crate) async fn lesson_counts(&self) -> Result<Vec<LessonCount>, StoreError> {
         let sql =
             ["SELECT agent, state, count(*), max(changed) FROM lessons", "GROUP BY agent, state ORDER BY agent, state"];
@@ -69,6 +81,13 @@ impl Reader {
     pub(crate) async fn skill_versions(&self, owner: &AgentId) -> Result<Vec<SkillVersion>, StoreError> {
         let tail = "WHERE agent = $1 ORDER BY name, created DESC, changed DESC";
         self.list("read skill versions", [VERSIONS, tail], &[Filter::Text(owner.as_str())], version).await
+    }
+
+    pub(crate) async fn questions_on(&self, agent: &AgentId, day: u64) -> Result<u64, StoreError> {
+        let sql = ["SELECT asked FROM tryout_questions", "WHERE agent = $1 AND day = $2"];
+        let values = [Filter::Text(agent.as_str()), Filter::Number(codes::signed(day))];
+        let asked = self.list("count the questions of try-outs", sql, &values, |row| count(row, 0)).await?;
+        Ok(asked.first().copied().unwrap_or(0))
     }
 
     pub(crate) async fn turns_of_lesson(&self, lesson: &Lesson, limit: usize) -> Result<Vec<TurnId>, StoreError> {
@@ -118,5 +137,6 @@ fn version(row: &SqliteRow) -> Result<SkillVersion, sqlx::Error> {
         created: codes::time(row.try_get(7)?),
         changed: codes::time(row.try_get(8)?),
         parent: parent.map(|digest| array::<32>(digest).map(Into::into)).transpose()?,
+        reason: row.try_get(10)?,
     })
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::read::{LESSONS, lesson};
 use super::{Lesson, LessonId, SkillVersion, VersionChange, VersionState};
-use crate::codes::{Code as _, micros};
+use crate::codes::{Code as _, micros, signed};
 use crate::queue::Answer;
 
 /// The longest reason of a failure that is kept, in bytes; what is longer is cut.
@@ -24,6 +24,7 @@ pub(crate) struct LearnJob {
 pub(crate) enum Step {
     Begin { agent: AgentId, session: SessionId },
     Propose { lesson: LessonId, model: String, proposals: String },
+    Note { lesson: LessonId, proposals: String, day: u64, questions: u32 },
     Postpone { lesson: LessonId, error: String, until: Option<SystemTime> },
     Retry { agent: AgentId, lesson: LessonId },
     Finish { lesson: LessonId, proposals: String, changes: Vec<VersionChange> },
@@ -48,6 +49,16 @@ async fn take(step: Step, to: &mut SqliteConnection) -> Result<Option<Lesson>, s
                 error = NULL, not_before = $3 WHERE id = $4 AND state = 'begun'";
             let query = sqlx::query(sql).bind(model).bind(proposals).bind(now).bind(key(lesson));
             (lesson, query.execute(&mut *to).await?.rows_affected())
+        }
+        Step::Note { lesson, proposals, day, questions } => {
+            let sql =
+                "UPDATE lessons SET proposals = $1, changed = $2 WHERE id = $3 AND state = 'proposed' RETURNING agent";
+            let query = sqlx::query_scalar(sql).bind(proposals).bind(now).bind(key(lesson));
+            let agent: Option<String> = query.fetch_optional(&mut *to).await?;
+            if let Some(agent) = agent.as_ref().filter(|_| questions > 0) {
+                count_questions(agent, day, questions, to).await?;
+            }
+            (lesson, u64::from(agent.is_some()))
         }
         Step::Postpone { lesson, mut error, until } => {
             error.truncate(error.floor_char_boundary(MAX_ERROR));
@@ -124,6 +135,17 @@ async fn begin(
     if made == 0 { Ok(None) } else { fetch(id, to).await }
 }
 
+/// Adds to a day's questions, and forgets earlier days.
+async fn count_questions(agent: &str, day: u64, more: u32, to: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let day = signed(day);
+    let old = sqlx::query("DELETE FROM tryout_questions WHERE agent = $1 AND day < $2");
+    old.bind(agent.to_owned()).bind(day).execute(&mut *to).await?;
+    let sql = "INSERT INTO tryout_questions (agent, day, asked) VALUES ($1, $2, $3) \
+        ON CONFLICT (agent, day) DO UPDATE SET asked = asked + excluded.asked";
+    let query = sqlx::query(sql).bind(agent.to_owned()).bind(day).bind(i64::from(more));
+    query.execute(&mut *to).await.map(drop)
+}
+
 /// Lets a lesson's turns count as learned from. A lesson that is tried again long after may come behind later ones.
 async fn learned(lesson: LessonId, to: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let sql = "UPDATE sessions SET learned = max(learned, (SELECT to_turn FROM lessons WHERE id = $1)) \
@@ -140,21 +162,21 @@ async fn change(
     for change in changes {
         let (name, digest, state) = match &change {
             VersionChange::Put(version) => (version.name.clone(), version.digest, version.state),
-            VersionChange::Stands { name, digest, state } => (name.clone(), *digest, *state),
+            VersionChange::Stands { name, digest, state, .. } => (name.clone(), *digest, *state),
         };
         if state == VersionState::Active {
-            let sql = "UPDATE skill_versions SET state = 'retired', changed = $1 \
+            let sql = "UPDATE skill_versions SET state = 'retired', changed = $1, reason = NULL \
                 WHERE agent = $2 AND name = $3 AND state = 'active' AND digest <> $4";
             let query = sqlx::query(sql).bind(now).bind(agent.to_owned()).bind(name.clone());
             query.bind(bytes(digest)).execute(&mut *to).await?;
         }
         match change {
             VersionChange::Put(version) => put(agent, *version, now, to).await?,
-            VersionChange::Stands { .. } => {
-                let sql = "UPDATE skill_versions SET state = $1, changed = $2 \
-                    WHERE agent = $3 AND name = $4 AND digest = $5";
-                let query = sqlx::query(sql).bind(state.code()).bind(now).bind(agent.to_owned()).bind(name);
-                query.bind(bytes(digest)).execute(&mut *to).await?;
+            VersionChange::Stands { reason, .. } => {
+                let sql = "UPDATE skill_versions SET state = $1, changed = $2, reason = $3 \
+                    WHERE agent = $4 AND name = $5 AND digest = $6";
+                let query = sqlx::query(sql).bind(state.code()).bind(now).bind(reason).bind(agent.to_owned());
+                query.bind(name).bind(bytes(digest)).execute(&mut *to).await?;
             }
         }
     }
@@ -162,12 +184,14 @@ async fn change(
 }
 
 async fn put(agent: &str, version: SkillVersion, now: i64, to: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let sql = "INSERT INTO skill_versions (agent, name, digest, text, state, lesson, provenance, created, changed, parent) \
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9) \
-        ON CONFLICT (agent, name, digest) DO UPDATE SET state = excluded.state, changed = excluded.changed";
+    let sql = "INSERT INTO skill_versions (agent, name, digest, text, state, lesson, provenance, created, changed, parent, reason) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9, $10) \
+        ON CONFLICT (agent, name, digest) DO UPDATE SET state = excluded.state, changed = excluded.changed, \
+            reason = excluded.reason";
     let query = sqlx::query(sql).bind(agent.to_owned()).bind(version.name).bind(bytes(version.digest));
     let query = query.bind(version.text).bind(version.state.code()).bind(version.lesson.map(key));
     let query = query.bind(version.provenance).bind(now).bind(version.parent.map(bytes));
+    let query = query.bind(version.reason);
     query.execute(&mut *to).await.map(drop)
 }
 

@@ -46,5 +46,6 @@ async fn what_is_no_database_of_this_version_is_refused() {
     older.pop();
     let store = Store::open_with(dir.path(), StoreOptions::default(), older).await.unwrap();
     store.close().await;
-    assert!(matches!(Archive::open(dir.path()).await, Err(StoreError::Older { found: 6, known: 7, .. })));
+    let refused = Archive::open(dir.path()).await;
+    assert!(matches!(refused, Err(StoreError::Older { found, known, .. }) if found < known));
 }

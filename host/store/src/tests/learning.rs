@@ -30,6 +30,7 @@ fn version(owner: &str, name: &str, text: &str, state: VersionState) -> SkillVer
         created: now(),
         changed: now(),
         parent: None,
+        reason: None,
     }
 }
 
@@ -124,12 +125,44 @@ async fn a_lesson_goes_one_way_and_each_step_once() {
 }
 
 #[tokio::test]
+async fn how_far_a_tryout_is_and_what_it_asks_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).await;
+    let owner = agent("a");
+    say(&store, "a", "s", TurnKind::Main).await;
+    store.flush().await.unwrap();
+    let lesson = store.begin_lesson(&owner, &session("s")).await.unwrap().unwrap().id;
+    assert_eq!(store.note_tryout(lesson, "[0]", 7, 4).await.unwrap(), None, "nothing was proposed");
+    assert_eq!(store.tryout_questions(&owner, 7).await.unwrap(), 0);
+    store.propose(lesson, "m", "[1]").await.unwrap().unwrap();
+    for (proposals, day, questions, asked) in [("[2]", 7, 4, 4), ("[3]", 7, 0, 4), ("[4]", 7, 8, 12), ("[5]", 8, 4, 4)]
+    {
+        let noted = store.note_tryout(lesson, proposals, day, questions).await.unwrap().unwrap();
+        assert_eq!((noted.state, noted.proposals.as_deref()), (LessonState::Proposed, Some(proposals)));
+        assert_eq!(store.tryout_questions(&owner, day).await.unwrap(), asked, "{proposals}");
+    }
+    assert_eq!(store.tryout_questions(&owner, 7).await.unwrap(), 0, "yesterday is forgotten");
+    assert_eq!(store.tryout_questions(&agent("b"), 8).await.unwrap(), 0);
+    store.close().await;
+    let store = open(dir.path()).await;
+    assert_eq!(store.tryout_questions(&owner, 8).await.unwrap(), 4);
+    store.finish_lesson(lesson, "[6]", vec![]).await.unwrap().unwrap();
+    assert_eq!(store.note_tryout(lesson, "[7]", 8, 4).await.unwrap(), None, "it is done");
+    assert_eq!(store.tryout_questions(&owner, 8).await.unwrap(), 4);
+    store.close().await;
+}
+
+#[tokio::test]
 async fn one_version_of_a_skill_is_active() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).await;
     let owner = agent("a");
-    let stands =
-        |text: &str, state| VersionChange::Stands { name: "n".into(), digest: Digest::of(text.as_bytes()), state };
+    let stands = |text: &str, state| VersionChange::Stands {
+        name: "n".into(),
+        digest: Digest::of(text.as_bytes()),
+        state,
+        reason: None,
+    };
     use VersionState::{Active, Candidate, Rejected, Retired};
     let changes = vec![
         put(version("a", "n", "1", Active)),
@@ -155,7 +188,7 @@ async fn one_version_of_a_skill_is_active() {
 #[tokio::test]
 async fn what_was_said_before_there_was_learning_is_not_learned_from() {
     let dir = tempfile::tempdir().unwrap();
-    let before = database::migrations().into_iter().filter(|m| m.version != 5).collect();
+    let before = database::migrations().into_iter().filter(|m| ![5, 8].contains(&m.version)).collect();
     let store = Store::open_with(dir.path(), StoreOptions::default(), before).await.unwrap();
     say(&store, "a", "s", TurnKind::Main).await;
     store.end_all_open(EndReason::Shutdown).await.unwrap();

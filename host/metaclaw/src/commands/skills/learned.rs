@@ -1,14 +1,18 @@
-//! What agents have learned, and what people decide about it. The running host does it: the state directory is its own.
+//! What agents have learned, and what people decide about it. Decisions are carried out by the running host: the state directory is its
+//! own. Without one, what was learned can still be read.
 
-use ::config::Paths;
+use ::config::{LoadOptions, Paths};
 use anyhow::{Context, bail};
 use clap::Args;
 use domain::AgentId;
 use serde_json::{Value, json};
+use skills::{SkillTree, TreeOptions};
+use store::Archive;
 
 use super::OfAgent;
 use crate::admin::Admin;
 use crate::cli::HostArgs;
+use crate::exit::Exit;
 use crate::output;
 use crate::running::Running;
 
@@ -116,6 +120,13 @@ pub(super) fn log(args: &LogArgs, paths: &Paths, json: bool) -> anyhow::Result<(
             text(&version["name"]),
             short(version)
         ));
+        if let Some(reason) = version["reason"].as_str() {
+            output::line(format_args!("    {}", output::harmless(reason)));
+        }
+    }
+    for harm in history["hurts"].as_array().into_iter().flatten() {
+        let whose = if harm["stays"] == true { "; it is for people to decide on, and stays" } else { "" };
+        output::line(format_args!("{} seems to hurt: {}{whose}", text(&harm["skill"]), text(&harm["why"])));
     }
     Ok(())
 }
@@ -249,8 +260,37 @@ fn order(of: &OfAgent, rest: &[&str], query: &[(&str, &str)], host: &HostArgs, p
     super::super::runtime()?.block_on(reach(host, paths)?.order_with(&path, query))
 }
 
+/// Of the running host, or of what one has left.
 fn look(agent: &AgentId, host: &HostArgs, paths: &Paths) -> anyhow::Result<Value> {
-    super::super::runtime()?.block_on(reach(host, paths)?.look(&["agents", agent.as_str(), "lessons"]))
+    let runtime = super::super::runtime()?;
+    match Running::find(&paths.home, host.port) {
+        Ok(running) => {
+            let admin = Admin::must(&running, host.admin_key.as_deref())?;
+            runtime.block_on(admin.look(&["agents", agent.as_str(), "lessons"]))
+        }
+        // Who names a port means a host that runs.
+        Err(error) if host.port.is_some() || !is_unavailable(&error) => Err(error),
+        Err(_) => runtime.block_on(look_back(agent, paths)),
+    }
+}
+
+fn is_unavailable(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Exit>(), Some(Exit::Unavailable(_)))
+}
+
+/// Reads the state directory of a host that does not run. Nothing is written there.
+async fn look_back(agent: &AgentId, paths: &Paths) -> anyhow::Result<Value> {
+    let skills_dir = super::super::load(paths, LoadOptions::default())?.config.skills_dir;
+    let tree = SkillTree::open(&skills_dir, TreeOptions { follow: false, ..TreeOptions::default() })?;
+    let library = tree.library(agent);
+    let state = paths.home.join("state");
+    let archive = Archive::open(&state)
+        .await
+        .with_context(|| format!("nothing of what a host has learned can be read in {}", state.display()))?;
+    let history = learning::archived(&archive, agent, &library).await;
+    archive.close().await;
+    tree.close();
+    Ok(history?)
 }
 
 fn reach(host: &HostArgs, paths: &Paths) -> anyhow::Result<Admin> {
