@@ -79,7 +79,8 @@ async fn ten_thousand_batches_hold_no_foreign_sample() {
         random ^= random >> 7;
         random ^= random << 17;
         let owner = AGENTS[usize::from(random.count_ones() % 2 == 0)];
-        let wanted: Vec<_> = turns.iter().enumerate().filter(|(at, _)| random >> at & 1 == 1).map(|(_, id)| *id).collect();
+        let wanted: Vec<_> =
+            turns.iter().enumerate().filter(|(at, _)| random >> at & 1 == 1).map(|(_, id)| *id).collect();
         let Some(batch) = store.claim(&agent(owner), claim(0, &wanted)).await.unwrap() else { continue };
         assert!(!batch.samples.is_empty());
         for sample in &batch.samples {
