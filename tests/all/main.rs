@@ -48,5 +48,6 @@ mod shutdown;
 mod skills;
 mod streaming;
 mod tenancy;
+mod uses;
 mod wasi;
 mod window;

@@ -103,9 +103,12 @@ def learn(host, kind, skills, tests, lessons, args, curve):
             if kind == "seen" and skill not in answer.skills:
                 continue
             refused = host.helped(answer.turn, skill)
-            if refused:
+            if refused and given == 0:
                 host.remarks.append(f"there is no learning curve: this host takes no such feedback ({refused})")
                 return
+            if refused:
+                # One that is lost would make the curve a little flatter than it is: that is no measurement.
+                raise SystemExit(f"after {given} pieces of feedback one was refused: {refused}")
             given += 1
         if done in args.uses:
             host.settled()

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
     pub(crate) questions: Family<EmbeddingLabels, Counter>,
     pub(crate) question_seconds: Histogram,
+    pub(crate) vectors_missing: Gauge,
+    pub(crate) outcomes: Family<OutcomeLabels, Counter>,
     pub(crate) samples: Family<SampleLabels, Counter>,
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
     pub(crate) sessions_ended: Family<EndLabels, Counter>,
@@ -49,6 +51,13 @@ struct FailureLabels {
     agent: String,
     hook: &'static str,
     class: &'static str,
+}
+
+/// `policy`, `judge` or `feedback`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabels {
+    pub(crate) agent: String,
+    pub(crate) source: &'static str,
 }
 
 /// `in_time`, `late` or `busy`.
@@ -118,6 +127,8 @@ impl Metrics {
             skills_injected: Family::default(),
             questions: Family::default(),
             question_seconds: Histogram::new([1e-3, 2e-3, 4e-3, 6e-3, 8e-3, 10e-3, 15e-3, 25e-3]),
+            vectors_missing: Gauge::default(),
+            outcomes: Family::default(),
             samples: Family::default(),
             samples_failed: Family::default(),
             sessions_ended: Family::default(),
@@ -153,6 +164,16 @@ impl Metrics {
             "metaclaw_question_seconds",
             "From a turn's beginning to the meaning of its question, which is found out while `route` runs",
             m.question_seconds,
+        );
+        registry.register(
+            "metaclaw_skill_vectors_missing",
+            "Agents among whose skills are some of which it is not known yet what they mean",
+            m.vectors_missing,
+        );
+        registry.register(
+            "metaclaw_outcomes",
+            "Turns of which was said how good they were, by who said so; what was known already is not counted",
+            m.outcomes,
         );
         registry.register(
             "metaclaw_samples",

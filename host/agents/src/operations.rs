@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::recorder::MAX_IN_FLIGHT;
 use crate::registry::Agent;
+use crate::sessions::{SessionState, lock};
 
 /// How many sessions are shown at most, those that spoke last.
 const MAX_SHOWN: usize = 1_000;
@@ -69,6 +70,16 @@ impl Host {
     /// The agent's sessions, the last active ones first, at most 1,000.
     pub async fn sessions_of(&self, agent: &AgentId) -> Result<Vec<SessionStatus>, StoreError> {
         Ok(self.store.sessions(agent, MAX_SHOWN).await?.into_iter().map(SessionStatus::from).collect())
+    }
+
+    /// The skills that a session has in its prompt, as far as it is remembered: in the order in which they are there.
+    pub fn skills_in(&self, agent: &AgentId, session: &SessionId) -> Vec<String> {
+        let state = self.sessions.get(agent, session);
+        let names = |state: &SessionState| {
+            let skills = state.injected.iter().flat_map(|injected| injected.skills.iter());
+            skills.map(|skill| skill.name.to_string()).collect()
+        };
+        state.map(|state| names(&lock(&state))).unwrap_or_default()
     }
 
     /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.

@@ -6,6 +6,7 @@ use store::{Health, StoreError};
 
 use crate::host::Host;
 use crate::metrics::AgentLabels;
+use crate::registry::Agent;
 
 /// What is durably known of a turn: once this answers, it survives a crash.
 #[derive(Clone, Debug, Serialize)]
@@ -74,6 +75,15 @@ impl Host {
             let labels = AgentLabels { agent: one.agent };
             self.metrics.adapter.get_or_create(&labels).set(i64::try_from(one.generation).unwrap_or(i64::MAX));
         }
+        let lacks = |agent: &Agent| {
+            let library = self.skills.library(&agent.id);
+            agent.config.skills.retrieval.embeds() && !library.is_empty() && !library.is_understood()
+        };
+        let missing = match self.skills.meanings() {
+            Some(_) => self.registry.load().all().iter().filter(|agent| lacks(agent)).count(),
+            None => 0,
+        };
+        self.metrics.vectors_missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
     }
 
     /// Why the host cannot do all of its work, for `/readyz`; empty when it can.

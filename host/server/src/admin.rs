@@ -74,6 +74,7 @@ fn routes() -> Vec<Route> {
         ("POST", "/admin/agents/{id}/breaker/reset", post(agents::reset)),
         ("GET", "/admin/agents/{id}/sessions", get(agents::sessions)),
         ("POST", "/admin/agents/{id}/sessions/{session}/end", post(agents::end)),
+        ("GET", "/admin/agents/{id}/sessions/{session}/skills", get(agents::skills)),
         ("GET", "/admin/agents/{id}/lessons", get(learning::history)),
         ("POST", "/admin/agents/{id}/lessons/{lesson}/retry", post(learning::retry)),
         ("POST", "/admin/agents/{id}/skills/{name}/approve", post(learning::approve)),

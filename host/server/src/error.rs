@@ -1,4 +1,4 @@
-use agents::{BackendError, EmbeddedError, TurnError};
+use agents::{BackendError, EmbeddedError, FeedbackError, TurnError};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
@@ -49,10 +49,28 @@ pub(crate) enum HttpError {
     NoSession,
     #[error("no turn has this id, or it is not recorded yet")]
     NoTurn,
+    #[error(
+        "the feedback is not understood: {0}; it is a JSON object with \"turn\": the x-request-id of an answer, and \"reward\": -1 to 1, or \
+         \"rating\": \"up\" or \"down\", or \"skills\": at most 32 names of those that helped"
+    )]
+    Feedback(String),
+    #[error(transparent)]
+    NotNoted(FeedbackError),
     #[error(transparent)]
     Learning(#[from] learning::OperatorError),
     #[error("the store cannot be read: {0}")]
     Store(#[source] store::StoreError),
+}
+
+impl From<FeedbackError> for HttpError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::Turn(error) => error.into(),
+            // A turn of another agent, one that nobody has made and an id that is none look alike.
+            FeedbackError::NoTurn => HttpError::NoTurn,
+            error => HttpError::NotNoted(error),
+        }
+    }
 }
 
 /// Status, error family, error code.
@@ -83,6 +101,16 @@ impl HttpError {
             HttpError::NoAgent => (StatusCode::NOT_FOUND, INVALID, "unknown_agent"),
             HttpError::NoSession => (StatusCode::NOT_FOUND, INVALID, "unknown_session"),
             HttpError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),
+            HttpError::Feedback(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_feedback"),
+            HttpError::NotNoted(error) => match error {
+                FeedbackError::Turn(error) => turn_shape(error),
+                FeedbackError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),
+                FeedbackError::NoSkill { .. } => (StatusCode::BAD_REQUEST, INVALID, "unknown_skill"),
+                FeedbackError::Busy => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
+                FeedbackError::Request(_) | FeedbackError::Store(_) => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "store_error")
+                }
+            },
             HttpError::Learning(error) => match error {
                 OperatorError::Nothing { .. } | OperatorError::NoLesson { .. } => {
                     (StatusCode::NOT_FOUND, INVALID, "nothing_to_decide")

@@ -11,6 +11,7 @@ mod claims;
 mod credentials;
 mod error;
 mod event_body;
+mod feedback;
 mod forward;
 mod framing;
 mod info;
