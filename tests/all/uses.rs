@@ -147,16 +147,14 @@ async fn a_skill_that_harms_one_agent_sinks_for_that_one_until_its_text_changes(
     let home = home(&upstream, "");
     let host = home.start().await;
     let down = || json!({"rating": "down"});
-    // One bad turn is chance.
-    assert!(rated(&host, &upstream, "a", QUESTION, down()).await.contains("BILLS"));
-    assert!(rated(&host, &upstream, "a", QUESTION, down()).await.contains("BILLS"));
-    let mut bad = 2;
-    while rated(&host, &upstream, "a", QUESTION, down()).await.contains("BILLS") {
+    let mut bad = 0;
+    while prompt(&host, &upstream, "a", QUESTION).await.contains("BILLS") {
+        rated(&host, &upstream, "a", QUESTION, down()).await;
         bad += 1;
         assert!(bad < 10, "{}", explained(&home, "a", QUESTION, SKILL.0));
     }
-    // Though nothing else fits.
-    assert_eq!(prompt(&host, &upstream, "a", QUESTION).await, "");
+    assert!(bad > 2, "one bad turn, or two, are chance: {bad}");
+    assert_eq!(prompt(&host, &upstream, "a", QUESTION).await, "", "though nothing else fits");
     let why = explained(&home, "a", QUESTION, SKILL.0);
     assert!(why["chosen"] == false && why["why"].as_str().unwrap().contains("ended badly too often"), "{why}");
     assert!(why["harm"].as_f64().unwrap() > 0.25, "{why}");
@@ -220,7 +218,7 @@ const BILLS: [&str; 10] = [
     "and the second?",
     "thanks",
     "list the unpaid ones",
-    "what is an invoice without a date good for?",
+    "what is an invoice without a number good for?",
     "ok, go on",
     "when was that payment due?",
     "is any invoice paid twice?",

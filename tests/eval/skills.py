@@ -31,7 +31,7 @@ def main():
     args = arguments()
     skills, tests, lessons = data.load(Path(args.data), args.questions, args.seed)
     say(f"{len(skills)} skills, {len(tests)} test questions, {sum(map(len, lessons.values()))} lessons, mode {args.mode}")
-    result = {"mode": args.mode, "skills": len(skills), "questions": len(tests), "curves": {}, "remarks": []}
+    result = {"mode": args.mode, "embedder": args.embedder, "skills": len(skills), "questions": len(tests), "curves": {}, "remarks": []}
     with proxy.Upstream() as upstream:
         started = lambda mode: proxy.Host(args, upstream, AGENT, skills, mode)  # noqa: E731
         with started(args.mode) as host, started("bm25") as words:

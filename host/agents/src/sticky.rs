@@ -75,6 +75,8 @@ pub fn settled(
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use domain::SkillScope;
 
     use super::*;
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn the_budget_holds_for_what_stays_and_what_comes() {
         let (a, b) = (skill("a"), skill("b"));
-        let both = |budget| settle(&[a.clone()], &[b.clone()], |names| vec![Some(1.0); names.len()], budget, 6);
+        let both = |budget| settle(from_ref(&a), from_ref(&b), |names| vec![Some(1.0); names.len()], budget, 6);
         let needed = a.tokens + b.tokens;
         assert_eq!(both(needed), Settled::Become(vec![a.clone(), b.clone()]));
         assert_eq!(both(needed - 1), Settled::Become(vec![b.clone()]));

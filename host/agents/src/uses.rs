@@ -143,7 +143,6 @@ fn credits(library: &Library, injected: &[String], named: &[String], reward: f32
         (reward != 0.0 || moves > 0.0).then(|| Credit { skill: skill.clone(), digest, reward, moves })
     };
     if named.is_empty() {
-        #[expect(clippy::cast_precision_loss, reason = "a few")]
         let share = reward.max(0.0) / injected.len().max(1) as f32;
         return injected.iter().filter_map(|skill| part(skill, reward, share)).collect();
     }

@@ -1,4 +1,5 @@
-//! Measures a training step: `cargo run --release -p local-model --example train -- MODEL.gguf [TOKENS] [STEPS] [THREADS]`.
+//! Measures a training step:
+//! `cargo run --release -p local-model --example train -- MODEL.gguf [TOKENS] [STEPS] [THREADS]`.
 #![expect(clippy::print_stdout, reason = "it reports on the terminal")]
 
 use std::error::Error;
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let shape = LoraShape { rank: 8, alpha: 16.0, projections: [true; 7] };
     let mut trainee = Trainee::fresh(Arc::clone(&model), shape, 1)?;
     // Any tokens do: what is measured does not depend on them. One more than are predicted.
-    let tokens: Arc<[u32]> = (0..=count).map(|i| 1000 + (i * 7919 % 40_000) as u32).collect();
+    let tokens: Arc<[u32]> = (0..=u32::try_from(count)?).map(|i| 1000 + i * 7919 % 40_000).collect();
     for step in 0..steps {
         let start = (Instant::now(), cpu_seconds());
         let datum =

@@ -131,8 +131,8 @@ pub enum ModelError {
     /// Training was told to stop. Nothing of the batch was kept.
     #[error("training was stopped before the batch was through; nothing of it was kept")]
     Interrupted,
-    /// Tokens cannot be scored.
-    #[error("these tokens cannot be scored: {0}")]
+    /// Tokens are none of the model's.
+    #[error("these tokens cannot be read: {0}")]
     Tokens(String),
     /// The engine was shut down before the answer was complete.
     #[error("the embedded model was shut down; send the request again once the host is back")]

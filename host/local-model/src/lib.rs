@@ -9,6 +9,13 @@
 //! it and the adapter only, to the last bit; no text in a message becomes a control token; nothing is shared between
 //! sessions.
 
+// The tests of the parts that train look at more than the whole shows, and want the same models.
+#[cfg(test)]
+extern crate self as local_model;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod common;
+
 mod adapter;
 mod chat;
 mod compute;

@@ -158,7 +158,8 @@ impl Worker {
             )?,
         };
         let adapter = request.adapter.as_ref().map_or(0, |adapter| adapter.id);
-        let sampled_with = request.sampling.sampled_with();
+        let base = Some(self.model.info().sha256);
+        let sampled_with = SampledWith { base, ..request.sampling.sampled_with() };
         let key = request.session.map(|session| CacheKey { session, adapter });
         let known = key.as_ref().and_then(|key| self.caches.longest_prefix(key, &tokens));
         let cache = known.unwrap_or_else(|| KvCache::new(self.model.shape.kv()));

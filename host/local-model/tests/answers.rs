@@ -202,6 +202,24 @@ fn the_context_is_never_exceeded() {
 }
 
 #[test]
+fn a_prompt_of_tokens_is_answered_like_the_messages_that_it_came_from() {
+    let engine = engine(&EngineOptions::default());
+    let by_messages = ask(&engine, question(STORY, 12)).unwrap();
+    let tokens = by_messages.finish.trace.prompt.clone();
+    let by_tokens = Request { messages: Vec::new(), tokens: Some(Arc::clone(&tokens)), ..question(STORY, 12) };
+    assert_eq!(trace(&ask(&engine, by_tokens).unwrap()), trace(&by_messages));
+    let error = |tokens: Arc<[u32]>| {
+        ask(&engine, Request { tokens: Some(tokens), ..question("x", 1) })
+            .map(|answer| answer.text)
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(error(Arc::new([])), "these tokens cannot be read: there are none");
+    assert_eq!(error(Arc::new([1, 49_152])), "these tokens cannot be read: 49152 is not one of the 49152 there are");
+    assert!(error(vec![1; 8192].into()).starts_with("the prompt has 8192 tokens or more"));
+}
+
+#[test]
 fn an_adapter_changes_its_own_requests_only() {
     let engine = engine(&EngineOptions::default());
     let run = |adapter: Option<Arc<Adapter>>| trace(&ask(&engine, Request { adapter, ..question(STORY, 12) }).unwrap());

@@ -53,7 +53,7 @@ async fn take(app: &App, request: Request) -> Result<FeedbackStatus, HttpError> 
 }
 
 fn rated(body: &Bytes) -> Result<Rated, HttpError> {
-    let wrong = |what: String| HttpError::Feedback(what);
+    let wrong = HttpError::Feedback;
     let written: Written = serde_json::from_slice(body).map_err(|error| wrong(error.to_string()))?;
     // An id that is none is that of no turn.
     let turn: TurnId = written.turn.parse().map_err(|_| HttpError::NoTurn)?;

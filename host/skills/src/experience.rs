@@ -82,7 +82,7 @@ impl Learned {
                 false => 0.0,
             };
             let says = table.as_ref().and_then(|table| table.row(at));
-            let vector = says.and_then(|says| moved(says, used.helped, used.left));
+            let vector = says.and_then(|says| moved(&says, used.helped, used.left));
             let length = USE_SHARE * used.left * length(used.helped);
             let moved = if vector.is_some() { length / (1.0 + length) } else { 0.0 };
             if harm > 0.0 || moved > 0.0 {
@@ -154,7 +154,7 @@ fn share(of: f32, rest: f32) -> f32 {
 }
 
 /// Where a skill is that says this of itself and helped with that; none when that is another model's.
-fn moved(says: Vec<f32>, helped: &[f32], left: f32) -> Option<Vector> {
+fn moved(says: &[f32], helped: &[f32], left: f32) -> Option<Vector> {
     if helped.len() != says.len() {
         return None;
     }

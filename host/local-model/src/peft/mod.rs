@@ -113,7 +113,7 @@ fn refused(file: impl Into<String>, reason: impl Into<String>) -> ModelError {
 }
 
 /// A linear layer's place in PEFT's names.
-fn path(layer: usize, projection: Projection) -> String {
+pub(crate) fn path(layer: usize, projection: Projection) -> String {
     let part = match projection {
         Projection::Gate | Projection::Up | Projection::Down => "mlp",
         _ => "self_attn",

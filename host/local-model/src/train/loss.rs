@@ -83,3 +83,74 @@ impl Datum {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOSSES: [Loss; 4] = [
+        Loss::CrossEntropy,
+        Loss::ImportanceSampling,
+        Loss::Ppo { low: 0.8, high: 1.2 },
+        Loss::Cispo { low: 0.8, high: 1.2 },
+    ];
+
+    #[test]
+    fn each_loss_is_its_formula_and_each_slope_its_difference() {
+        for loss in LOSSES {
+            for i in 0..2_000 {
+                let (now, then) = (-6.0 * f64::from(i % 47) / 47.0, -6.0 * f64::from(i % 53) / 53.0);
+                let advantage = f64::from(i % 31) / 10.0 - 1.5;
+                let (low, high) = (f64::from(0.8f32), f64::from(1.2f32));
+                let formula = |now: f64| {
+                    let ratio = (now - then).exp();
+                    let cut = ratio.max(low).min(high);
+                    match loss {
+                        Loss::CrossEntropy => -advantage * now,
+                        Loss::ImportanceSampling => -ratio * advantage,
+                        Loss::Ppo { .. } => -(ratio * advantage).min(cut * advantage),
+                        Loss::Cispo { .. } => -cut * advantage * now,
+                    }
+                };
+                let part = loss.of(now, then, advantage);
+                assert!((part.loss - formula(now)).abs() < 1e-12, "{loss:?} {now} {then} {advantage}: {part:?}");
+                let ratio = (now - then).exp();
+                if [low, high].iter().any(|edge| (ratio - edge).abs() < 1e-4) {
+                    continue;
+                }
+                let slope = match loss {
+                    // The ratio is taken as given.
+                    Loss::Cispo { .. } => -ratio.max(low).min(high) * advantage,
+                    _ => (formula(now + 1e-6) - formula(now - 1e-6)) / 2e-6,
+                };
+                assert!((part.slope - slope).abs() < 1e-6 * slope.abs().max(1.0), "{loss:?}: {part:?}, not {slope}");
+            }
+        }
+    }
+
+    #[test]
+    fn cutting_begins_at_the_thresholds_and_on_the_side_that_hurts() {
+        let (ppo, cispo) = (LOSSES[2], LOSSES[3]);
+        let at = |loss: Loss, ratio: f64, advantage: f64| {
+            let part = loss.of(ratio.ln() - 1.0, -1.0, advantage);
+            (part.clipped, part.slope == 0.0)
+        };
+        // PPO holds back only who has gone far enough in the praised direction, and then altogether.
+        for (ratio, advantage, want) in [
+            (1.1999, 1.0, false),
+            (1.2001, 1.0, true),
+            (0.7999, 1.0, false),
+            (0.8001, -1.0, false),
+            (0.7999, -1.0, true),
+            (1.2001, -1.0, false),
+        ] {
+            assert_eq!(at(ppo, ratio, advantage), (want, want), "{ratio} {advantage}");
+        }
+        // CISPO cuts on both sides, and always goes on.
+        for (ratio, want) in [(0.7999, true), (0.8001, false), (1.1999, false), (1.2001, true)] {
+            for advantage in [1.0, -1.0] {
+                assert_eq!(at(cispo, ratio, advantage), (want, false), "{ratio} {advantage}");
+            }
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Training adapters: exact gradients of a Llama-family model's log-probabilities, losses, AdamW.
 //!
-//! The gradients are made by hand, on the engine's own 8-bit weights: so importance ratios start at 1, frozen weights cost no gradient and no second copy.
-//! [`Trainee::forward_backward`] is the story; [`pass`] is one forward pass over several sequences, [`layer`] a layer
-//! there and back.
+//! The gradients are made by hand, on the engine's own 8-bit weights: so importance ratios start at 1, and frozen weights
+//! cost no gradient and no second copy. [`Trainee::forward_backward`] is the story; [`pass`] is one way through the model
+//! and back for several sequences at once, [`layer`] a layer of it.
 
 mod adamw;
 mod attention;
@@ -13,6 +13,8 @@ mod loss;
 mod parameters;
 mod pass;
 mod product;
+#[cfg(test)]
+mod tests;
 mod trainee;
 
 use std::sync::Arc;

@@ -14,8 +14,9 @@ use crate::matrix::Matrix;
 const HEIGHT: usize = if cfg!(target_feature = "avx512f") { 8 } else { 4 };
 const PANELS: usize = if cfg!(target_feature = "avx512f") { 2 } else { 1 };
 const BAND: usize = PANELS * LANES;
-/// Steps of a sum that are done for all rows before the next ones: their panel stays in the second-level cache.
-const DEPTH: usize = 512;
+/// Steps of a sum that are done for all rows before the next ones: their panel stays in the cache, and short sums that are
+/// then added up are several times as exact as a long one.
+const DEPTH: usize = 128;
 
 /// Numbers row by row, each `stride` after the one before.
 #[derive(Clone, Copy)]
@@ -175,7 +176,7 @@ fn multiply_tile<const N: usize>(
     panel: &[[f32x16; N]],
     out: &mut [[[f32; LANES]; N]; HEIGHT],
 ) {
-    let mut sums = out.map(|row| row.map(f32x16::new));
+    let mut sums = [[f32x16::ZERO; N]; HEIGHT];
     for (column, panel) in columns.iter().zip(panel) {
         for m in 0..HEIGHT {
             let x = f32x16::splat(column[m]);
@@ -184,5 +185,78 @@ fn multiply_tile<const N: usize>(
             }
         }
     }
-    *out = sums.map(|row| row.map(f32x16::to_array));
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            *out = (f32x16::new(*out) + sum).to_array();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(seed: usize, len: usize) -> Vec<f32> {
+        (0..len).map(|i| ((i * 7919 + seed * 104_729) as f32 * 0.123).sin()).collect()
+    }
+
+    /// A matrix in Q8_0, and the numbers that it stands for.
+    fn matrix(rows: usize, cols: usize) -> (Matrix, Vec<f32>) {
+        let mut bytes = Vec::new();
+        for block in 0..rows * cols / 32 {
+            bytes.extend(half::f16::from_f32(0.01 + block as f32 * 1e-5).to_le_bytes());
+            bytes.extend((0..32u8).map(|k| k.wrapping_mul(37).wrapping_add(u8::try_from(block % 251).unwrap())));
+        }
+        let matrix = Matrix::pack(rows, cols, &bytes, |row| row);
+        let mut dense = Vec::new();
+        (0..rows).for_each(|row| matrix.row(row, &mut dense));
+        (matrix, dense)
+    }
+
+    #[test]
+    fn products_add_up_for_every_kind_of_factor_and_every_size() {
+        // Widths and depths that fill registers and bands, and some that do not.
+        for (count, depth, width) in [(1, 32, 32), (7, 96, 50), (8, 64, 16), (13, 544, 64), (70, 1056, 36), (3, 5, 1)] {
+            let (x, z) = (noise(1, count * depth), noise(2, count * 9));
+            let (plain, second) = (noise(3, depth * width), noise(4, 9 * width));
+            let across: Vec<f32> = (0..width * depth).map(|i| plain[i % depth * width + i / depth]).collect();
+            let turned_x: Vec<f32> = (0..depth * count).map(|i| x[i % count * depth + i / count]).collect();
+            let want = |i: usize, factor: &dyn Fn(usize, usize) -> f32| {
+                let (row, column) = (i / width, i % width);
+                let first: f64 = (0..depth).map(|k| f64::from(x[row * depth + k]) * f64::from(factor(k, column))).sum();
+                let rest: f64 = (0..9).map(|k| f64::from(z[row * 9 + k]) * f64::from(second[k * width + column])).sum();
+                0.5 + first + rest
+            };
+            let check = |rows: &Rows, factor: Factor<'_>, dense: &dyn Fn(usize, usize) -> f32, what: &str| {
+                let rest = Rows::new(View::new(&z, 9), count, 9);
+                let terms = [(rows, factor), (&rest, Factor::Plain(View::new(&second, width)))];
+                let mut alone = vec![0.5; count * width];
+                add_products(&Compute::inline(), &terms, width, &mut alone);
+                for (i, got) in alone.iter().enumerate() {
+                    let want = want(i, dense);
+                    assert!(
+                        (f64::from(*got) - want).abs() < 2e-3 * want.abs().max(1.0),
+                        "{what} {i}: {got}, not {want}"
+                    );
+                }
+                let mut threads = vec![0.5; count * width];
+                add_products(&Compute::new(3), &terms, width, &mut threads);
+                assert_eq!(alone, threads, "{what}");
+            };
+            let rows = Rows::new(View::new(&x, depth), count, depth);
+            let dense = |k: usize, column: usize| plain[k * width + column];
+            check(&rows, Factor::Plain(View::new(&plain, width)), &dense, "plain");
+            check(&rows, Factor::Turned(View::new(&across, depth)), &dense, "turned");
+            let turned = Rows::turned(View::new(&turned_x, count), count, depth);
+            check(&turned, Factor::Plain(View::new(&plain, width)), &dense, "turned rows");
+            if depth % 32 == 0 {
+                let (matrix, numbers) = matrix(width, depth);
+                check(&rows, Factor::Weights(&matrix), &|k, column| numbers[column * depth + k], "weights");
+            }
+            if width % 32 == 0 {
+                let (matrix, numbers) = matrix(depth, width);
+                check(&rows, Factor::Backwards(&matrix), &|k, column| numbers[k * width + column], "backwards");
+            }
+        }
+    }
 }

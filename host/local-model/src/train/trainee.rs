@@ -23,7 +23,7 @@ pub struct Trainee {
     pub(crate) model: Arc<Model>,
     pub(crate) lora: LoraShape,
     pub(crate) parameters: Parameters,
-    gradients: Parameters,
+    pub(super) gradients: Parameters,
     pub(crate) moments: Moments,
     kept_bytes: usize,
 }
@@ -215,13 +215,14 @@ impl Tally {
     fn add(&mut self, datum: &Datum, logprobs: &[f64], loss: Loss) -> Result<(), String> {
         for ((now, then), advantage) in logprobs.iter().zip(&datum.logprobs).zip(&datum.advantages) {
             let Part { loss, slope, clipped } = loss.of(*now, (*then).into(), (*advantage).into());
-            if !loss.is_finite() || !slope.is_finite() {
+            let change = now - f64::from(*then);
+            let drift = change.exp() - 1.0 - change;
+            if !(loss.is_finite() && slope.is_finite() && drift.is_finite()) {
                 return Err(format!("a token drawn at {then} is now at {now}, which gives a loss of {loss}"));
             }
             self.loss += loss;
             self.clipped += u64::from(clipped);
-            let change = now - f64::from(*then);
-            self.drift += change.exp() - 1.0 - change;
+            self.drift += drift;
             self.tokens += 1;
         }
         Ok(())
