@@ -97,7 +97,7 @@ impl Matrix {
 
     /// Columns `columns` (from and to a multiple of 32) of the 16 `N` rows from `first` on, as f32: column after column,
     /// rows side by side. Rows that there are not are zero.
-    pub(crate) fn panel<const N: usize>(&self, columns: Range<usize>, first: usize, out: &mut Vec<[f32x16; N]>) {
+    pub(crate) fn panel<const N: usize>(&self, columns: &Range<usize>, first: usize, out: &mut Vec<[f32x16; N]>) {
         let per_band = self.cols / BLOCK;
         out.clear();
         out.resize(columns.len(), [f32x16::ZERO; N]);
@@ -115,7 +115,7 @@ impl Matrix {
 
     /// The same, turned: rows `rows` (from a multiple of 16) of the 16 `N` columns from `first` on, row after row,
     /// columns side by side.
-    pub(crate) fn turned_panel<const N: usize>(&self, rows: Range<usize>, first: usize, out: &mut Vec<[f32x16; N]>) {
+    pub(crate) fn turned_panel<const N: usize>(&self, rows: &Range<usize>, first: usize, out: &mut Vec<[f32x16; N]>) {
         let per_band = self.cols / BLOCK;
         out.clear();
         out.resize(rows.len(), [f32x16::ZERO; N]);

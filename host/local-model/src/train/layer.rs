@@ -81,14 +81,14 @@ impl Pass<'_> {
 
     /// The gradient of the layer's input, given that of its output. Adds to the gradients of its changes. The first
     /// layer's input is nobody's output: empty.
-    pub(super) fn layer_back(&self, index: usize, kept: Kept, d_out: Vec<f32>, to: &mut Parameters) -> Vec<f32> {
+    pub(super) fn layer_back(&self, index: usize, kept: &Kept, d_out: Vec<f32>, to: &mut Parameters) -> Vec<f32> {
         let (shape, layer) = (&self.model.shape, &self.model.weights.layers[index]);
-        let d_middle = self.feed_forward_back(index, &kept, d_out, to);
+        let d_middle = self.feed_forward_back(index, kept, d_out, to);
 
         let d_rows = self.rows_of(&d_middle);
         let output = self.linear(index, layer, Projection::Output);
         let mixed = &kept.attention.mixed;
-        let d_inner = self.change_back(&output, Projection::Output, index, mixed, &kept, (&d_rows, &d_middle), to);
+        let d_inner = self.change_back(&output, Projection::Output, index, mixed, kept, (&d_rows, &d_middle), to);
         let mut d_mixed = vec![0.0; mixed.len()];
         add_input_gradient(
             self.compute,
@@ -105,7 +105,7 @@ impl Pass<'_> {
 
         let normed = rms_norm(&kept.input, &layer.attention_norm, shape.eps);
         let outputs = [(Projection::Query, &d.queries), (Projection::Key, &d.keys), (Projection::Value, &d.values)];
-        let d_normed = self.side_by_side_back(index, &outputs, &normed, &kept, to, index > 0);
+        let d_normed = self.side_by_side_back(index, &outputs, &normed, kept, to, index > 0);
         if index == 0 {
             return Vec::new();
         }

