@@ -71,7 +71,7 @@ async fn ten_thousand_batches_hold_no_foreign_sample() {
     let store = open(dir.path()).await;
     let mut turns = Vec::new();
     for owner in AGENTS {
-        turns.extend(eligible(&store, owner, 16).await);
+        turns.extend(eligible(&store, owner, 4).await);
     }
     let (mut random, mut batches) = (0x2545_f491_4f6c_dd1d_u64, 0);
     while batches < 10_000 {
