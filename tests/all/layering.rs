@@ -11,6 +11,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("protocol", 0),
     ("config", 1),
     ("store", 1),
+    ("adapters", 1),
     ("skills", 1),
     ("policy", 1),
     ("upstream", 1),
@@ -33,7 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("minisign-verify", &["domain"]),
     ("minisign", &["metaclaw"]),
     ("sqlx", &["store"]),
-    ("cap-std", &["skills"]),
+    ("cap-std", &["skills", "adapters"]),
     ("notify", &["skills"]),
     ("serde-saphyr", &["config", "skills", "policy-cases"]),
     // The binary talks to its own running host and fetches models; nothing else opens sockets.

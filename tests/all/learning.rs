@@ -1,6 +1,7 @@
 //! Sessions become skills: of their own agent alone, once, visibly, and never behind a person's back.
 
 mod alike;
+mod demotion;
 mod faults;
 mod offline;
 mod poison;

@@ -48,5 +48,7 @@ mod shutdown;
 mod skills;
 mod streaming;
 mod tenancy;
+mod training;
+mod uses;
 mod wasi;
 mod window;

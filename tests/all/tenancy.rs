@@ -70,9 +70,14 @@ struct Matrix {
 
 impl Matrix {
     /// Sends what a route wants, with a key presented in one of the nine ways.
-    async fn send(&self, route: &str, name: Option<&str>, key: usize, how: &str) -> Outcome {
+    async fn send(&self, route: &str, name: Option<&str>, turn: &str, key: usize, how: &str) -> Outcome {
+        let route = route.replace("{id}", turn);
         let (method, path) = route.split_once(' ').unwrap();
-        let mut body = serde_json::json!({"messages": [{"role": "user", "content": "harbours"}]});
+        let mut body = match path {
+            // In each shape that a key may be tried in, too: then it is refused before it is read.
+            "/v1/feedback" => serde_json::json!({"turn": turn, "rating": "up"}),
+            _ => serde_json::json!({"messages": [{"role": "user", "content": "harbours"}]}),
+        };
         let shown = &self.keys[if how == "foreign" { (key + 1) % self.keys.len() } else { key }].text;
         let mut url = self.host.url(path);
         if how == "in query" {
@@ -170,7 +175,7 @@ async fn no_key_reaches_another_agent_however_it_is_shown() {
                     // Whose turn is asked for: the named agent's, or one that nobody has made.
                     let whose = name.unwrap_or("_default");
                     let turn = matrix.turns.get(whose).map_or("01990000-0000-7000-8000-000000000000", |id| id);
-                    let outcome = matrix.send(&route.replace("{id}", turn), name, at, how).await;
+                    let outcome = matrix.send(route, name, turn, at, how).await;
                     let mut refused = |kind, status: u16| {
                         assert_eq!(outcome.status, status, "{what}: {}", outcome.body);
                         let for_whom = if status == 401 { at } else { 0 };
@@ -204,6 +209,19 @@ async fn no_key_reaches_another_agent_however_it_is_shown() {
                                     .any(|n| system.contains(&format!("WORDS-OF-{n}.")) != (*n == agent));
                                 assert!(!mixed, "{what}: {system}");
                             }
+                            None if name.is_none() || holder.agents.is_none() => {
+                                assert_eq!(outcome.status, 400, "{what}")
+                            }
+                            None => refused("agent", 400),
+                        },
+                        // No key of an agent's, nor one for all of them, administers.
+                        ("POST /v1/admin/train_step", true) => refused(how, 401),
+                        ("POST /v1/feedback", true) => match holder.speaks_as(name) {
+                            Some(agent) if agent == whose => {
+                                assert_eq!(outcome.status, 200, "{what}: {}", outcome.body)
+                            }
+                            // It speaks, as another than the turn's.
+                            Some(_) => refused("turn", 404),
                             None if name.is_none() || holder.agents.is_none() => {
                                 assert_eq!(outcome.status, 400, "{what}")
                             }

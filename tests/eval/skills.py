@@ -31,7 +31,7 @@ def main():
     args = arguments()
     skills, tests, lessons = data.load(Path(args.data), args.questions, args.seed)
     say(f"{len(skills)} skills, {len(tests)} test questions, {sum(map(len, lessons.values()))} lessons, mode {args.mode}")
-    result = {"mode": args.mode, "skills": len(skills), "questions": len(tests), "curves": {}, "remarks": []}
+    result = {"mode": args.mode, "embedder": args.embedder, "skills": len(skills), "questions": len(tests), "curves": {}, "remarks": []}
     with proxy.Upstream() as upstream:
         started = lambda mode: proxy.Host(args, upstream, AGENT, skills, mode)  # noqa: E731
         with started(args.mode) as host, started("bm25") as words:
@@ -103,9 +103,12 @@ def learn(host, kind, skills, tests, lessons, args, curve):
             if kind == "seen" and skill not in answer.skills:
                 continue
             refused = host.helped(answer.turn, skill)
-            if refused:
+            if refused and given == 0:
                 host.remarks.append(f"there is no learning curve: this host takes no such feedback ({refused})")
                 return
+            if refused:
+                # One that is lost would make the curve a little flatter than it is: that is no measurement.
+                raise SystemExit(f"after {given} pieces of feedback one was refused: {refused}")
             given += 1
         if done in args.uses:
             host.settled()

@@ -9,11 +9,13 @@ use domain::AgentId;
 use policy::{AgentPolicy, Engine, Target};
 use skills::SkillTree;
 use store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::backend::Backend;
 use crate::errand::Upstreams;
+use crate::feedback::MAX_FEEDBACK;
 use crate::host::Host;
 use crate::injection::Blocks;
 use crate::metrics::Metrics;
@@ -21,6 +23,7 @@ use crate::possessions::Possessions;
 use crate::recorder::Recorder;
 use crate::registry::{Agent, Registry};
 use crate::sessions::Sessions;
+use crate::uses::Uses;
 
 /// One agent's parts.
 pub struct AgentParts {
@@ -84,6 +87,9 @@ impl Host {
         let possessions = Arc::new(Possessions::new(parts.skills_dir, parts.lora_dir));
         let idle_timeout = parts.configured.idle_timeout;
         let registry = registry(parts.configured, &possessions, &parts.metrics);
+        let (skills, of) = (parts.skills.clone(), possessions.clone());
+        let metrics = parts.metrics.clone();
+        let uses = Arc::new(Uses { store: store.clone(), skills, possessions: of, metrics });
         Host {
             registry: ArcSwap::from_pointee(registry),
             reloads: Mutex::default(),
@@ -94,7 +100,9 @@ impl Host {
             engine: parts.engine,
             skills: parts.skills,
             blocks: Blocks::new(),
-            recorder: Recorder::start(store.clone(), parts.metrics.clone()),
+            recorder: Recorder::start(store.clone(), uses.clone(), parts.metrics.clone()),
+            feedback: Semaphore::new(MAX_FEEDBACK),
+            uses,
             store,
             metrics: parts.metrics,
             closing: CancellationToken::new(),
@@ -125,6 +133,7 @@ fn agent(parts: AgentParts, upstreams: &Arc<Upstreams>, possessions: &Possession
         fallbacks: parts.config.fallbacks.iter().map(target).collect(),
         upstreams: upstreams.clone(),
         values: possessions.values(&parts.id),
+        experience: possessions.experience(&parts.id),
         files: possessions.files(&parts.id, &parts.config.rl.lora_output),
         adapter: possessions.adapter(&parts.id),
         id: parts.id,

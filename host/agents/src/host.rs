@@ -1,13 +1,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use domain::{AgentId, DecisionSource, Digest, EndReason, Hook, Mode, SessionId, TurnId, TurnKind, TurnOutcome};
+use domain::{
+    AgentId, DecisionSource, Digest, EndReason, Hook, Mode, RetrievalMode, SessionId, TurnId, TurnKind, TurnOutcome,
+};
 use policy::{AgentPolicy, CatalogSource, DENIED, Decided, Engine, Rendering, RouteDecision, Selection, TurnSource};
 use protocol::ChatRequest;
 use skills::SkillTree;
-use store::{Store, StoreError};
+use store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use upstream::{Credential, Trace};
 use uuid::Uuid;
@@ -28,6 +31,7 @@ use crate::registry::{Agent, Registry};
 use crate::reload::Reloads;
 use crate::reply::{Outline, Pulse, Reply, refusal};
 use crate::sessions::{Injected, SessionState, Sessions, lock};
+use crate::uses::Uses;
 use crate::views::{CatalogView, TurnView};
 
 /// Everything that a turn passes through, in order. One for the whole process.
@@ -44,6 +48,9 @@ pub struct Host {
     pub(crate) blocks: Blocks,
     pub(crate) store: Arc<Store>,
     pub(crate) recorder: Recorder,
+    pub(crate) uses: Arc<Uses>,
+    /// Places for feedback that is being noted.
+    pub(crate) feedback: Semaphore,
     pub(crate) metrics: Metrics,
     pub(crate) closing: CancellationToken,
 }
@@ -67,8 +74,6 @@ pub struct Incoming {
     pub credential: Credential,
 }
 
-/// How many idle sessions are looked up at once.
-const IDLE_AT_ONCE: usize = 256;
 /// Bodies above this are scanned off the async threads: 1 MiB takes about half a millisecond.
 const SCAN_INLINE: usize = 1 << 20;
 
@@ -76,6 +81,8 @@ const SCAN_INLINE: usize = 1 << 20;
 struct Plan {
     route: RouteDecision,
     injected: Option<Injected>,
+    /// The skills that were found.
+    offered: Vec<String>,
     generation: u64,
     note: String,
     policy: (Digest, DecisionSource),
@@ -121,6 +128,7 @@ impl Host {
             model: String::new(),
             request: request.clone(),
             skills: plan.injected.iter().flat_map(|i| i.skills.iter()).map(|s| s.name.to_string()).collect(),
+            offered: plan.offered,
             skill_generation: plan.generation,
             policy: plan.policy,
             ends_session: identity.session_done,
@@ -238,25 +246,29 @@ impl Host {
             tracing::error!(agent = %agent.id, %error, "what the policy keeps cannot be read");
         }
         let library = self.skills.library(&agent.id);
+        let selects = kind == TurnKind::Main && agent.config.skills.enabled && !library.is_empty();
         let asked = Asked::about(&view, agent, &library, self.skills.meanings(), &self.metrics);
         let mut hooks = policy.turn(view as Arc<dyn TurnSource>);
         let mut route = hooks.route().await;
         self.count_failure(agent, Hook::Route, &route);
         let generation = library.generation();
-        let refused = matches!(route.value, RouteDecision::Refuse(_));
-        let selects = kind == TurnKind::Main && !refused && agent.config.skills.enabled && !library.is_empty();
+        let selects = selects && !matches!(route.value, RouteDecision::Refuse(_));
         let mut note = note(&route);
         let mut decided_by = (route.digest, route.source);
-        let mut injected = None;
+        let (mut injected, mut offered) = (None, Vec::new());
         if selects {
+            let learned = self.uses.learned(agent, &library).await;
             let meaning = asked.answered(&self.metrics).await;
-            let catalog = CatalogView::new(library.clone(), agent.config.skills, meaning);
-            let catalog = Arc::new(catalog) as Arc<dyn CatalogSource>;
+            let view = Arc::new(CatalogView::new(library.clone(), agent.config.skills, meaning, learned));
+            let catalog = view.clone() as Arc<dyn CatalogSource>;
             let chosen = hooks.select(catalog.clone()).await;
+            offered = view.found();
             self.count_failure(agent, Hook::Select, &chosen);
             match &chosen.value {
                 Selection::Skills(names) => {
-                    injected = match Blocks::choose(&library, names, agent.config.skills.token_budget, state) {
+                    let ranked = !policy.has(Hook::Select) && agent.config.skills.retrieval != RetrievalMode::Template;
+                    let scores = ranked.then_some(|names: &[&str]| view.scores(&request.user_text(), names));
+                    injected = match Blocks::choose(&library, names, &agent.config.skills, state, scores) {
                         Choice::Nothing => None,
                         Choice::AsBefore(injected) => Some(injected),
                         Choice::New(skills) => {
@@ -287,7 +299,7 @@ impl Host {
             let labels = AgentLabels { agent: agent.id.to_string() };
             self.metrics.skills_injected.get_or_create(&labels).inc_by(injected.skills.len() as u64);
         }
-        Plan { route: route.value, injected, generation, note, policy: decided_by }
+        Plan { route: route.value, injected, offered, generation, note, policy: decided_by }
     }
 
     fn count_failure<T>(&self, agent: &Agent, hook: Hook, decided: &Decided<T>) {
@@ -305,47 +317,6 @@ impl Host {
     /// Answers one of them. False when it does not wait any more.
     pub fn answer_call(&self, id: u64, allow: bool) -> bool {
         self.held_calls.answer(id, allow)
-    }
-
-    /// Ends what is not used any more: idle sessions and policy instances, and upstreams that have been replaced. Runs until the
-    /// host closes.
-    pub async fn tidy_up(&self) {
-        tokio::join!(self.end_idle_sessions(), self.retire_unused());
-    }
-
-    async fn retire_unused(&self) {
-        while self.closing.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_some() {
-            for policy in self.registry.load().all().iter().filter_map(|agent| agent.policy.as_ref().ok()) {
-                policy.retire_idle();
-            }
-            self.close_replaced().await;
-        }
-    }
-
-    async fn end_idle_sessions(&self) {
-        let pause = || (self.sessions.idle_timeout() / 4).clamp(Duration::from_secs(1), Duration::from_secs(60));
-        let wait = async || tokio::time::timeout(pause(), self.sessions.idle_timeout_changed()).await;
-        while self.closing.run_until_cancelled(wait()).await.is_some() {
-            if let Err(error) = self.end_idle().await {
-                tracing::error!(%error, "idle sessions could not be ended");
-            }
-        }
-    }
-
-    async fn end_idle(&self) -> Result<(), StoreError> {
-        let before = SystemTime::now() - self.sessions.idle_timeout();
-        loop {
-            let idle = self.store.idle_sessions(before, IDLE_AT_ONCE).await?;
-            for session in &idle {
-                if self.store.end_silent_session(&session.agent, &session.session, before).await? {
-                    self.metrics.count_ended(EndReason::Idle, 1);
-                    self.sessions.forget(&session.agent, &session.session);
-                }
-            }
-            if idle.len() < IDLE_AT_ONCE {
-                return Ok(());
-            }
-        }
     }
 
     /// Denies the tool calls that wait for an operator, now and from now on: who stops the host waits for nobody.
@@ -369,7 +340,7 @@ impl Host {
     }
 }
 
-async fn scan(body: Bytes) -> Result<ChatRequest, TurnError> {
+pub(crate) async fn scan(body: Bytes) -> Result<ChatRequest, TurnError> {
     if body.len() <= SCAN_INLINE {
         return Ok(ChatRequest::parse(body)?);
     }

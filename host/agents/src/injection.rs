@@ -1,5 +1,6 @@
 use std::sync::{Arc, Mutex};
 
+use config::SkillsConfig;
 use domain::Digest;
 use moka::sync::Cache;
 use policy::Rendering;
@@ -7,6 +8,7 @@ use protocol::Block;
 use skills::{Library, Skill, render_block};
 
 use crate::sessions::{Injected, SessionState, lock};
+use crate::sticky::{self, Settled};
 
 /// How many rendered blocks are kept; a block is a few kilobytes.
 const MAX_BLOCKS: u64 = 1024;
@@ -30,13 +32,20 @@ impl Blocks {
         Blocks(Cache::new(MAX_BLOCKS))
     }
 
-    /// These skills, in order, as far as `budget` (estimated tokens) reaches.
+    /// These skills, in order, as far as the agent's budget (estimated tokens) reaches. Where the built-in has chosen them by rank,
+    /// `scores` tells the scores of skills by their names: then the session keeps what it has until that is clearly worse.
     ///
     /// A choice of the same skills in another order keeps the session's block as it was: the provider's prompt cache is
     /// worth more than the order.
-    pub(crate) fn choose(library: &Library, names: &[String], budget: u32, session: &Mutex<SessionState>) -> Choice {
-        let mut left = budget;
-        let chosen: Vec<Arc<Skill>> = names
+    pub(crate) fn choose(
+        library: &Library,
+        names: &[String],
+        config: &SkillsConfig,
+        session: &Mutex<SessionState>,
+        scores: Option<impl FnOnce(&[&str]) -> Vec<Option<f32>>>,
+    ) -> Choice {
+        let mut left = config.token_budget;
+        let mut chosen: Vec<Arc<Skill>> = names
             .iter()
             .filter_map(|name| library.get(name))
             .filter(|skill| {
@@ -46,12 +55,22 @@ impl Blocks {
             })
             .cloned()
             .collect();
+        let before = lock(session).injected.clone();
+        if let (Some(scores), Some(before)) = (scores, &before)
+            && before.skills.iter().all(|skill| library.get(skill.name.as_str()).is_some_and(|now| same(now, skill)))
+        {
+            let most = config.top_k as usize;
+            match sticky::settle(&before.skills, &chosen, scores, config.token_budget, most) {
+                Settled::Stay => return Choice::AsBefore(before.clone()),
+                Settled::Become(skills) => chosen = skills,
+            }
+        }
         if chosen.is_empty() {
             lock(session).injected = None;
             return Choice::Nothing;
         }
-        match lock(session).injected.as_ref().filter(|before| same_set(&before.skills, &chosen)) {
-            Some(before) => Choice::AsBefore(before.clone()),
+        match before.filter(|before| same_set(&before.skills, &chosen)) {
+            Some(before) => Choice::AsBefore(before),
             None => Choice::New(chosen),
         }
     }
@@ -77,5 +96,9 @@ impl Blocks {
 }
 
 fn same_set(before: &[Arc<Skill>], now: &[Arc<Skill>]) -> bool {
-    before.len() == now.len() && now.iter().all(|n| before.iter().any(|b| Arc::ptr_eq(b, n) || b.digest == n.digest))
+    before.len() == now.len() && now.iter().all(|n| before.iter().any(|b| same(b, n)))
+}
+
+fn same(a: &Arc<Skill>, b: &Arc<Skill>) -> bool {
+    Arc::ptr_eq(a, b) || a.digest == b.digest
 }

@@ -18,6 +18,8 @@ pub struct Metrics {
     pub(crate) skills_injected: Family<AgentLabels, Counter>,
     pub(crate) questions: Family<EmbeddingLabels, Counter>,
     pub(crate) question_seconds: Histogram,
+    pub(crate) vectors_missing: Gauge,
+    pub(crate) outcomes: Family<OutcomeLabels, Counter>,
     pub(crate) samples: Family<SampleLabels, Counter>,
     pub(crate) samples_failed: Family<AgentLabels, Counter>,
     pub(crate) sessions_ended: Family<EndLabels, Counter>,
@@ -27,7 +29,6 @@ pub struct Metrics {
     pub(crate) in_flight: Gauge,
     pub(crate) upstream_attempts: Family<AttemptLabels, Counter>,
     pub(crate) upstream_ejected: Family<UpstreamLabels, Gauge>,
-    pub(crate) adapter: Family<AgentLabels, Gauge>,
     pub(crate) adapter_bytes: Gauge,
 }
 
@@ -49,6 +50,13 @@ struct FailureLabels {
     agent: String,
     hook: &'static str,
     class: &'static str,
+}
+
+/// `policy`, `judge` or `feedback`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabels {
+    pub(crate) agent: String,
+    pub(crate) source: &'static str,
 }
 
 /// `in_time`, `late` or `busy`.
@@ -118,6 +126,8 @@ impl Metrics {
             skills_injected: Family::default(),
             questions: Family::default(),
             question_seconds: Histogram::new([1e-3, 2e-3, 4e-3, 6e-3, 8e-3, 10e-3, 15e-3, 25e-3]),
+            vectors_missing: Gauge::default(),
+            outcomes: Family::default(),
             samples: Family::default(),
             samples_failed: Family::default(),
             sessions_ended: Family::default(),
@@ -127,7 +137,6 @@ impl Metrics {
             in_flight: Gauge::default(),
             upstream_attempts: Family::default(),
             upstream_ejected: Family::default(),
-            adapter: Family::default(),
             adapter_bytes: Gauge::default(),
         };
         let m = metrics.clone();
@@ -153,6 +162,16 @@ impl Metrics {
             "metaclaw_question_seconds",
             "From a turn's beginning to the meaning of its question, which is found out while `route` runs",
             m.question_seconds,
+        );
+        registry.register(
+            "metaclaw_skill_vectors_missing",
+            "Agents among whose skills are some of which it is not known yet what they mean",
+            m.vectors_missing,
+        );
+        registry.register(
+            "metaclaw_outcomes",
+            "Turns of which was said how good they were, by who said so; what was known already is not counted",
+            m.outcomes,
         );
         registry.register(
             "metaclaw_samples",
@@ -181,11 +200,6 @@ impl Metrics {
             "metaclaw_upstream_ejected",
             "Whether an upstream has failed so often that turns go elsewhere if they can",
             m.upstream_ejected,
-        );
-        registry.register(
-            "metaclaw_adapter_generation",
-            "Which of an agent's adapters answers; none: the model as it is",
-            m.adapter,
         );
         registry.register("metaclaw_adapter_bytes", "Memory that the adapters of all agents take", m.adapter_bytes);
         registry.register("metaclaw_turns_in_flight", "Turns that have begun and are not recorded yet", m.in_flight);

@@ -1,7 +1,9 @@
 //! What clients and operators do to a running host beside turns: sessions are ended, breakers closed.
 
+use std::sync::Arc;
+
 use config::{RlConfig, UnknownRule};
-use domain::{AgentId, SessionId};
+use domain::{AgentId, Mode, SessionId};
 use serde::Serialize;
 use store::{StoreError, StoredSession};
 
@@ -11,6 +13,7 @@ use crate::host::Host;
 use crate::identity::{HeaderClaims, Identity, IdentityError};
 use crate::recorder::MAX_IN_FLIGHT;
 use crate::registry::Agent;
+use crate::sessions::{SessionState, lock};
 
 /// How many sessions are shown at most, those that spoke last.
 const MAX_SHOWN: usize = 1_000;
@@ -48,6 +51,12 @@ impl Host {
         }
     }
 
+    /// The agents whose mode asks for training, as far as they are configured or have spoken.
+    pub fn trained_agents(&self) -> Vec<AgentId> {
+        let trains = |agent: &Arc<Agent>| agent.config.mode != Mode::SkillsOnly;
+        self.registry.load().all().into_iter().filter(trains).map(|agent| agent.id.clone()).collect()
+    }
+
     /// Lets this adapter answer for the agent from now on, or none. Turns that have begun keep theirs.
     pub fn serve_adapter(&self, agent: &AgentId, served: Option<ServedAdapter>) {
         self.possessions.adapter(agent).put(served);
@@ -69,6 +78,16 @@ impl Host {
     /// The agent's sessions, the last active ones first, at most 1,000.
     pub async fn sessions_of(&self, agent: &AgentId) -> Result<Vec<SessionStatus>, StoreError> {
         Ok(self.store.sessions(agent, MAX_SHOWN).await?.into_iter().map(SessionStatus::from).collect())
+    }
+
+    /// The skills that a session has in its prompt, as far as it is remembered: in the order in which they are there.
+    pub fn skills_in(&self, agent: &AgentId, session: &SessionId) -> Vec<String> {
+        let state = self.sessions.get(agent, session);
+        let names = |state: &SessionState| {
+            let skills = state.injected.iter().flat_map(|injected| injected.skills.iter());
+            skills.map(|skill| skill.name.to_string()).collect()
+        };
+        state.map(|state| names(&lock(&state))).unwrap_or_default()
     }
 
     /// Ends the session that the claims name, after the turns of it that are over. False when it was not open.

@@ -7,14 +7,16 @@ use policy::{FileEntry, FileRoot, FileSource, Preopened, Refused};
 use skills::{AgentFiles, FileError, FileKind, FileLimits, Root};
 
 use crate::adapters::{Adapters, Slot};
+use crate::experience::AgentExperience;
 use crate::values::AgentValues;
 
-/// What is each agent's own beside its settings: its folders and the values it keeps, for its policy, and its adapter. They outlive
-/// every reload.
+/// What is each agent's own beside its settings: its folders and the values it keeps, for its policy, its adapter, and what came of
+/// its skills. They outlive every reload.
 pub(crate) struct Possessions {
     skills: PathBuf,
     lora: PathBuf,
     values: Mutex<HashMap<AgentId, Arc<AgentValues>>>,
+    experiences: Mutex<HashMap<AgentId, Arc<AgentExperience>>>,
     pub(crate) adapters: Adapters,
 }
 
@@ -24,7 +26,8 @@ struct Folders(AgentFiles);
 impl Possessions {
     /// For agents with skill folders below `skills`, and adapter folders below `lora` unless config names another.
     pub(crate) fn new(skills: PathBuf, lora: PathBuf) -> Self {
-        Possessions { skills, lora, values: Mutex::default(), adapters: Adapters::new() }
+        let (values, experiences) = (Mutex::default(), Mutex::default());
+        Possessions { skills, lora, values, experiences, adapters: Adapters::new() }
     }
 
     /// The folders of an agent that is not configured.
@@ -51,6 +54,12 @@ impl Possessions {
     pub(crate) fn values(&self, agent: &AgentId) -> Arc<AgentValues> {
         let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.entry(agent.clone()).or_default().clone()
+    }
+
+    /// What came of an agent's skills. As for values.
+    pub(crate) fn experience(&self, agent: &AgentId) -> Arc<AgentExperience> {
+        let mut experiences = self.experiences.lock().unwrap_or_else(PoisonError::into_inner);
+        experiences.entry(agent.clone()).or_default().clone()
     }
 }
 

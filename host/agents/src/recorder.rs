@@ -17,6 +17,7 @@ use crate::open_turn::Ending;
 use crate::registry::Agent;
 use crate::sampler::{Candidate, Sampler};
 use crate::status::outcome_name;
+use crate::uses::Uses;
 use crate::views::SampleView;
 use crate::window::Sent;
 
@@ -44,6 +45,8 @@ pub(crate) struct Begun {
     pub(crate) model: String,
     pub(crate) request: Arc<ChatRequest>,
     pub(crate) skills: Vec<String>,
+    /// The skills that were found, in the prompt or not.
+    pub(crate) offered: Vec<String>,
     pub(crate) skill_generation: u64,
     pub(crate) policy: (Digest, DecisionSource),
     pub(crate) ends_session: bool,
@@ -63,7 +66,13 @@ pub(crate) struct Finished {
 /// What waits to be written down, in order: the end of a session comes after the turns that were over before it.
 enum Entry {
     Turn(Box<Finished>),
-    End { agent: AgentId, session: SessionId, ended: oneshot::Sender<bool> },
+    End {
+        agent: AgentId,
+        session: SessionId,
+        ended: oneshot::Sender<bool>,
+    },
+    /// Nothing, but it is known when it is its turn.
+    Mark(oneshot::Sender<()>),
 }
 
 /// Writes finished turns down, and passes those that are to be learned from on. One owned task; the answer path only hands
@@ -89,15 +98,16 @@ struct Backlog {
 
 struct Worker {
     store: Arc<Store>,
+    uses: Arc<Uses>,
     metrics: Metrics,
     backlog: Arc<Backlog>,
 }
 
 impl Recorder {
-    pub(crate) fn start(store: Arc<Store>, metrics: Metrics) -> Self {
+    pub(crate) fn start(store: Arc<Store>, uses: Arc<Uses>, metrics: Metrics) -> Self {
         let (queue, entries) = mpsc::channel(MAX_IN_FLIGHT);
         let backlog = Arc::<Backlog>::default();
-        let worker = Worker { store, metrics, backlog: backlog.clone() };
+        let worker = Worker { store, uses, metrics, backlog: backlog.clone() };
         #[expect(clippy::disallowed_methods, reason = "owned here: `close` awaits it")]
         let task = tokio::spawn(worker.run(entries));
         Recorder { queue, backlog, task: tokio::sync::Mutex::new(Some(task)) }
@@ -122,6 +132,13 @@ impl Recorder {
         let (ended, answer) = oneshot::channel();
         let place = self.place().await?;
         place.queue.send(Entry::End { agent, session, ended });
+        answer.await.ok()
+    }
+
+    /// Returns when the turns that are over are with the store; none when there was no place for the message, or the host closes.
+    pub(crate) async fn caught_up(&self) -> Option<()> {
+        let (reached, answer) = oneshot::channel();
+        self.place().await?.queue.send(Entry::Mark(reached));
         answer.await.ok()
     }
 
@@ -178,13 +195,17 @@ impl Finished {
 
 impl Worker {
     async fn run(self, mut entries: mpsc::Receiver<Entry>) {
-        let mut sampler = Sampler::new(self.store.clone(), self.metrics.clone());
+        let mut sampler = Sampler::new(self.uses.clone(), self.metrics.clone());
         while let Some(entry) = entries.recv().await {
             let turn = match entry {
                 Entry::Turn(turn) => *turn,
                 Entry::End { agent, session, ended } => {
                     // Whoever asked may have gone.
                     let _ = ended.send(self.end_session(&agent, &session).await);
+                    continue;
+                }
+                Entry::Mark(reached) => {
+                    let _ = reached.send(());
                     continue;
                 }
             };
@@ -244,14 +265,17 @@ impl Worker {
             answer: read.as_ref().map(|a| a.json.clone()).unwrap_or_default(),
             skills: begun.skills.clone(),
             policy: begun.policy,
-            // No turn is answered with an adapter yet.
-            adapter: 0,
+            adapter: begun.adapter,
             usage,
             outcome,
         };
         if let Err(error) = self.store.record_turn(record).await {
             tracing::error!(agent = %begun.agent.id, turn = %begun.id, %error, "a turn could not be recorded");
             self.metrics.records_dropped.inc();
+        } else if !begun.offered.is_empty()
+            && let Err(error) = self.store.note_offered(&begun.agent.id, begun.offered).await
+        {
+            tracing::error!(agent = %begun.agent.id, turn = %begun.id, %error, "the skills of a turn could not be counted");
         }
         let learns = begun.agent.config.mode != domain::Mode::SkillsOnly && begun.kind == TurnKind::Main;
         let answer = read.filter(|a| learns && outcome == TurnOutcome::Complete && is_whole(a, streamed))?;
@@ -262,7 +286,7 @@ impl Worker {
             // Replaced by the module that judges.
             policy: begun.policy.0,
             skill_generation: begun.skill_generation,
-            adapter: 0,
+            adapter: begun.adapter,
             weight: 1.0,
             reward: None,
             tokens,

@@ -9,6 +9,7 @@ use protocol::{Block, ChatRequest};
 
 use crate::adapters::Slot;
 use crate::errand::Upstreams;
+use crate::experience::AgentExperience;
 use crate::possessions::Possessions;
 use crate::values::AgentValues;
 
@@ -29,6 +30,8 @@ pub struct Agent {
     pub(crate) upstreams: Arc<Upstreams>,
     /// What its policy keeps.
     pub(crate) values: Arc<AgentValues>,
+    /// What came of its skills.
+    pub(crate) experience: Arc<AgentExperience>,
     /// Its folders, for a policy that has the grant.
     pub(crate) files: Arc<dyn FileSource>,
     /// Its adapter.
@@ -110,6 +113,7 @@ impl Registry {
             Arc::new(Agent {
                 id: id.clone(),
                 values: self.possessions.values(id),
+                experience: self.possessions.experience(id),
                 files: self.possessions.usual_files(id),
                 adapter: self.possessions.adapter(id),
                 ..Agent::clone(&self.default)

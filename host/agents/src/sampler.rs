@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use domain::{AgentId, Hook, Sample, Verdict};
 use policy::{Decided, SampleSource};
-use store::Store;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::metrics::{AgentLabels, Metrics, SampleLabels};
 use crate::registry::Agent;
+use crate::uses::{Judged, Uses};
 use crate::views::SampleView;
 
 /// How much the finished turns of all agents may hold while their policies judge them, in bytes; an agent, a quarter of it.
@@ -40,7 +40,7 @@ pub(crate) struct Candidate {
 
 /// Where samples go and are counted.
 struct Ends {
-    store: Arc<Store>,
+    uses: Arc<Uses>,
     metrics: Metrics,
 }
 
@@ -53,8 +53,8 @@ struct Lane {
 }
 
 impl Sampler {
-    pub(crate) fn new(store: Arc<Store>, metrics: Metrics) -> Self {
-        let ends = Arc::new(Ends { store, metrics });
+    pub(crate) fn new(uses: Arc<Uses>, metrics: Metrics) -> Self {
+        let ends = Arc::new(Ends { uses, metrics });
         Sampler { ends, room: places(MAX_WAITING), lanes: HashMap::new(), tasks: JoinSet::new() }
     }
 
@@ -99,10 +99,11 @@ impl Ends {
     async fn sample(&self, Candidate { agent, view, mut sample }: Candidate, judges: Arc<Semaphore>) {
         // A turn that has run had a policy.
         let Ok(policy) = &agent.policy else { return };
+        let view = Arc::new(view);
         // The judge is free again before the sample is durable, which takes as long as a disk takes.
         let decided = match judges.acquire().await {
             Ok(_judge) => {
-                let view = Arc::new(view) as Arc<dyn SampleSource>;
+                let view = view.clone() as Arc<dyn SampleSource>;
                 let decided = policy.filter(view.clone()).await;
                 self.count_failure(&agent, &sample, Hook::Filter, &decided);
                 if matches!(decided.value, Verdict::Keep { .. }) && policy.has(Hook::Reward) {
@@ -110,7 +111,7 @@ impl Ends {
                     self.count_failure(&agent, &sample, Hook::Reward, &rewarded);
                     sample.reward = rewarded.value;
                 }
-                agent.values.hand_over(&self.store, &agent.id).await;
+                agent.values.hand_over(&self.uses.store, &agent.id).await;
                 decided
             }
             Err(_) => {
@@ -128,7 +129,8 @@ impl Ends {
             Verdict::Drop { .. } => "drop",
         };
         let turn = sample.turn;
-        match self.store.capture(sample, decided.value).await {
+        let judged = Judged { agent: &agent.id, turn, request: &view.request, injected: &view.skills };
+        match self.uses.capture(&judged, sample, decided.value).await {
             Ok(_) => drop(self.metrics.samples.get_or_create(&SampleLabels { agent: name, verdict }).inc()),
             Err(error) => {
                 tracing::error!(agent = %agent.id, %turn, %error, "a sample could not be made durable");

@@ -4,8 +4,9 @@ use domain::{TurnId, TurnOutcome};
 use serde::Serialize;
 use store::{Health, StoreError};
 
+use crate::adapters::name;
 use crate::host::Host;
-use crate::metrics::AgentLabels;
+use crate::registry::Agent;
 
 /// What is durably known of a turn: once this answers, it survives a crash.
 #[derive(Clone, Debug, Serialize)]
@@ -18,6 +19,9 @@ pub struct TurnStatus {
     pub session: String,
     /// `complete`, `refused`, `cancelled` or `failed`.
     pub outcome: &'static str,
+    /// The adapter that it was answered with, `AGENT@GENERATION`; none: the model as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// The sample made of it, when there is one.
     pub sample: Option<SampleStatus>,
 }
@@ -25,9 +29,9 @@ pub struct TurnStatus {
 /// What became of a turn as training material.
 #[derive(Clone, Debug, Serialize)]
 pub struct SampleStatus {
-    /// `captured` or `dropped`.
+    /// `captured`, `scored`, `eligible`, `claimed`, `consumed`, `held-out`, `expired`, `rejected` or `dropped`.
     pub state: &'static str,
-    /// The policy's reason for dropping it.
+    /// Why it was dropped, rejected or given up.
     pub reason: Option<String>,
     /// How good the policy found the turn, from -1 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +48,7 @@ impl Host {
             agent: turn.record.agent.to_string(),
             session: turn.record.session.to_string(),
             outcome: outcome_name(turn.record.outcome),
+            adapter: (turn.record.adapter > 0).then(|| name(&turn.record.agent, turn.record.adapter)),
             sample: sample.map(|s| SampleStatus { state: s.state.as_str(), reason: s.reason, reward: s.sample.reward }),
         }))
     }
@@ -64,16 +69,19 @@ impl Host {
         models
     }
 
-    /// Brings the metrics up to date with what is counted elsewhere; for whoever is about to read them.
+    /// Brings the metrics up to date with what the store and the skills know by themselves; for whoever is about to read them.
     pub fn count_losses(&self) {
         self.metrics.records_lost.inner().store(self.store.lost_turns(), Relaxed);
-        let adapters = self.adapters();
-        self.metrics.adapter_bytes.set(i64::try_from(adapters.bytes).unwrap_or(i64::MAX));
-        self.metrics.adapter.clear();
-        for one in adapters.agents {
-            let labels = AgentLabels { agent: one.agent };
-            self.metrics.adapter.get_or_create(&labels).set(i64::try_from(one.generation).unwrap_or(i64::MAX));
-        }
+        let lacks = |agent: &Agent| {
+            let library = self.skills.library(&agent.id);
+            agent.config.skills.retrieval.embeds() && !library.is_empty() && !library.is_understood()
+        };
+        let missing = match self.skills.meanings() {
+            Some(_) => self.registry.load().all().iter().filter(|agent| lacks(agent)).count(),
+            None => 0,
+        };
+        self.metrics.vectors_missing.set(i64::try_from(missing).unwrap_or(i64::MAX));
+        self.metrics.adapter_bytes.set(i64::try_from(self.adapters().bytes).unwrap_or(i64::MAX));
     }
 
     /// Why the host cannot do all of its work, for `/readyz`; empty when it can.

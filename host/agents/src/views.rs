@@ -1,7 +1,7 @@
 //! What a policy may see of a turn, of the skills and of a finished turn: nothing is decoded before it is asked for.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -9,10 +9,13 @@ use config::SkillsConfig;
 use domain::{AgentId, Mode, SessionId, ToolCall, TurnKind, Usage};
 use policy::{CatalogSource, FileSource, KvSource, Message, SampleSource, Scored, SkillSummary, Target, TurnSource};
 use protocol::ChatRequest;
-use skills::{Library, Meanings, Question, Skill, TemplateSizes};
+use skills::{Learned, Library, Meanings, Question, Skill, TemplateSizes};
 
 use crate::question::MAX_TEXT;
 use crate::registry::Agent;
+
+/// So many of the skills that a policy's searches find are noted as offered.
+const MAX_FOUND: usize = 64;
 
 pub(crate) struct TurnView {
     pub(crate) request: Arc<ChatRequest>,
@@ -28,6 +31,9 @@ pub struct CatalogView {
     library: Arc<Library>,
     config: SkillsConfig,
     meaning: Meaning,
+    learned: Option<Arc<Learned>>,
+    /// Whatever searches have found.
+    found: Mutex<Vec<Arc<str>>>,
 }
 
 /// What is known of the meaning of what a policy may search for.
@@ -48,11 +54,41 @@ pub(crate) enum Meaning {
 impl CatalogView {
     /// These skills, found by words as an agent with these settings finds them.
     pub fn by_words(library: Arc<Library>, config: SkillsConfig) -> Self {
-        CatalogView { library, config, meaning: Meaning::Unknown }
+        CatalogView::new(library, config, Meaning::Unknown, None)
     }
 
-    pub(crate) fn new(library: Arc<Library>, config: SkillsConfig, meaning: Meaning) -> Self {
-        CatalogView { library, config, meaning }
+    pub(crate) fn new(
+        library: Arc<Library>,
+        config: SkillsConfig,
+        meaning: Meaning,
+        learned: Option<Arc<Learned>>,
+    ) -> Self {
+        CatalogView { library, config, meaning, learned, found: Mutex::default() }
+    }
+
+    /// The skills that searches have found, at most [`MAX_FOUND`].
+    pub(crate) fn found(&self) -> Vec<String> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.iter().map(|name| name.to_string()).collect()
+    }
+
+    /// The scores of some skills for a query, by their names; none for what is not there, or harms.
+    pub(crate) fn scores(&self, query: &str, names: &[&str]) -> Vec<Option<f32>> {
+        self.ask(query, |question| self.library.scores(question, names))
+    }
+
+    fn ask<T>(&self, query: &str, rank: impl FnOnce(&Question<'_>) -> T) -> T {
+        let made;
+        let vector = match &self.meaning {
+            Meaning::Known { text, vector } if is_beginning(query, text) => Some(vector.as_slice()),
+            Meaning::Quick(meanings) => {
+                made = meanings.embedder().embed(query).ok();
+                made.as_deref()
+            }
+            _ => None,
+        };
+        let (mode, sizes) = (self.config.retrieval, template_sizes(&self.config));
+        rank(&Question { text: query, vector, mode, sizes, learned: self.learned.as_deref() })
     }
 }
 
@@ -157,20 +193,16 @@ impl CatalogSource for CatalogView {
     }
 
     fn search(&self, query: &str, k: usize) -> Vec<Scored> {
-        let made;
-        let vector = match &self.meaning {
-            Meaning::Known { text, vector } if is_beginning(query, text) => Some(vector.as_slice()),
-            Meaning::Quick(meanings) => {
-                made = meanings.embedder().embed(query).ok();
-                made.as_deref()
+        let hits = self.ask(query, |question| self.library.rank(question, k));
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let scored = |hit: skills::Scored| {
+            let name = hit.skill.name.shared();
+            if found.len() < MAX_FOUND && !found.contains(&name) {
+                found.push(name.clone());
             }
-            _ => None,
+            Scored { name, score: hit.score, tokens: hit.skill.tokens }
         };
-        let (mode, sizes) = (self.config.retrieval, template_sizes(&self.config));
-        let hits = self.library.rank(&Question { text: query, vector, mode, sizes, experience: None }, k);
-        hits.into_iter()
-            .map(|hit| Scored { name: hit.skill.name.shared(), score: hit.score, tokens: hit.skill.tokens })
-            .collect()
+        hits.into_iter().map(scored).collect()
     }
 
     fn read(&self, name: &str) -> Option<Arc<str>> {

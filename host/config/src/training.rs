@@ -40,8 +40,6 @@ pub struct RlConfig {
     pub loss: LossConfig,
     /// Tokens of a sample, prompt and answer; longer ones are not trained on.
     pub max_tokens: u32,
-    /// How many more answers to a prompt are drawn while nothing else is to be done.
-    pub candidates: u32,
     /// When a sample is too old.
     pub staleness: StalenessConfig,
     /// How many adapters are kept beside the one in use, at least 1.
@@ -185,7 +183,6 @@ pub(crate) fn build(
             high: reader.for_agent(id, "rl.clip_high").unwrap_or(1.0),
         },
         max_tokens: reader.for_agent(id, "rl.max_tokens").unwrap_or_default(),
-        candidates: reader.for_agent(id, "rl.candidates").unwrap_or_default(),
         staleness: StalenessConfig {
             adapters: reader.for_agent(id, "rl.staleness.adapters").unwrap_or_default(),
             age: reader.for_agent(id, "rl.staleness.age").unwrap_or_default(),

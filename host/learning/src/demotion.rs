@@ -168,7 +168,6 @@ mod tests {
             self.0 ^= self.0 << 13;
             self.0 ^= self.0 >> 7;
             self.0 ^= self.0 << 17;
-            #[expect(clippy::cast_precision_loss, reason = "a coin needs no more")]
             let at = (self.0 >> 11) as f64 / (1u64 << 53) as f64;
             at < chance
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use domain::{Digest, SkillScope, TurnId};
 use judge::{Pair, Preference};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use skills::{Library, Skill, render_block};
 use store::{Lesson, VersionState};
 
@@ -88,7 +88,7 @@ pub(crate) struct Bench<'a> {
 
 impl Bench<'_> {
     /// Tries out what is to be, and changes what becomes of it accordingly. What fails is tried again, from where it was.
-    pub(crate) async fn try_all(&self, checked: &mut Vec<Checked>) -> Result<(), Failure> {
+    pub(crate) async fn try_all(&self, checked: &mut [Checked]) -> Result<(), Failure> {
         let open = |one: &Checked| {
             one.fate == Fate::Apply
                 && self.wants(one)
@@ -297,7 +297,7 @@ fn body(request: &[u8]) -> Option<Value> {
     ];
     let Value::Object(mut body) = serde_json::from_slice(request).ok()? else { return None };
     body.retain(|field, _| !OURS.contains(&field.as_str()));
-    body.contains_key("messages").then_some(Value::Object(Map::from_iter(body)))
+    body.contains_key("messages").then_some(Value::Object(body))
 }
 
 /// The skills of a prompt as things are, and as they would be.

@@ -82,6 +82,18 @@ impl Admin {
         self.send(self.client.post(url), SHORT).await
     }
 
+    /// As [`order_with`](Admin::order_with), for what takes as long as `timeout`.
+    pub(crate) async fn order_long(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        timeout: Duration,
+    ) -> anyhow::Result<Value> {
+        let mut url = self.at(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        self.send(self.client.post(url), timeout).await
+    }
+
     fn at(&self, path: &[&str]) -> anyhow::Result<reqwest::Url> {
         let mut url = reqwest::Url::parse(&self.base)?;
         let mut parts = url.path_segments_mut().ok().context("the host's admin listener is at no address")?;

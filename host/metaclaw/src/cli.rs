@@ -3,10 +3,12 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use domain::Mode;
 
+use crate::commands::adapters::AdaptersArgs;
 use crate::commands::calls::CallsArgs;
 use crate::commands::completions::{CompletionsArgs, ManArgs};
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::setup::SetupArgs;
+use crate::commands::train::TrainArgs;
 use crate::commands::{
     config::ConfigArgs, keys::KeysArgs, models::ModelsArgs, openclaw::OpenclawArgs, policy::PolicyArgs,
     service::ServiceArgs, sessions::SessionsArgs, skills::SkillsArgs,
@@ -61,6 +63,10 @@ pub(crate) enum Command {
     Keys(KeysArgs),
     /// List, show, add or check skills; decide about learned ones
     Skills(SkillsArgs),
+    /// Say how agents train; train a step now, pause, resume
+    Train(TrainArgs),
+    /// List, compare, promote, take back or export the adapters that agents have trained
+    Adapters(AdaptersArgs),
     /// Write, build, check, test and measure policies
     Policy(PolicyArgs),
     /// Get and list models that run in this process

@@ -14,6 +14,7 @@ mod output;
 mod reloading;
 mod running;
 mod service_manager;
+mod trainer;
 mod wiring;
 
 use std::process::ExitCode;

@@ -17,8 +17,10 @@ use server::{Access, Bounds, Reload};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use training::Training;
 
 use crate::modules::Sources;
+use crate::trainer::TrainedHost;
 use crate::wiring::Backends;
 use crate::{modules, service_manager, wiring};
 
@@ -61,6 +63,8 @@ pub(crate) struct ReloadParts {
     pub(crate) access: Access,
     pub(crate) bounds: Arc<ArcSwap<Bounds>>,
     pub(crate) backends: Backends,
+    pub(crate) trained: Arc<TrainedHost>,
+    pub(crate) training: Arc<Training>,
 }
 
 /// What tells one version of a file from another; nothing for a file that is not there.
@@ -175,6 +179,10 @@ impl Reloader {
         let configured =
             wiring::configured(&config, &backends, |id, agent| self.agent(id, agent, &config, &mut problems));
         self.parts.host.replace(configured);
+        if let Err(error) = self.parts.trained.follow(&backends) {
+            problems.push(format!("nothing is trained on a new model: {error}"));
+        }
+        self.parts.training.refresh();
         self.parts.backends = backends;
         self.parts.bounds.store(Arc::new(wiring::bounds(&config.server)));
         // Without this, a key could be given up for a socket that is still open to the network.

@@ -40,13 +40,11 @@ pub(crate) struct Wired {
     made_of: UpstreamConfig,
     backend: Arc<Backend>,
     /// The model in this process, which can be trained.
-    #[expect(dead_code, reason = "for who trains, which is not merged yet")]
     pub(crate) local: Option<Local>,
 }
 
 /// A model in this process, and what answers with it.
 #[derive(Clone)]
-#[expect(dead_code, reason = "for who trains, which is not merged yet")]
 pub(crate) struct Local {
     pub(crate) model: Arc<Model>,
     pub(crate) engine: Arc<local_model::Engine>,

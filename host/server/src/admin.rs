@@ -4,11 +4,13 @@
 mod agents;
 mod calls;
 mod learning;
+mod training;
 
 use std::sync::Arc;
 
 use ::agents::{Host, Reloads};
 use ::learning::Learning;
+use ::training::Training;
 use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::body::Body;
@@ -24,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, is_local};
 use crate::error::{HttpError, json};
-use crate::{info, listen};
+use crate::{info, listen, train_step};
 
 /// What the routes share.
 #[derive(Clone)]
@@ -33,6 +35,8 @@ pub struct AdminApp {
     pub host: Arc<Host>,
     /// What is learned from sessions.
     pub learning: Arc<Learning>,
+    /// What agents are trained with.
+    pub training: Arc<Training>,
     /// What is measured.
     pub registry: Arc<Registry>,
     /// Who may come in, here and at the front door.
@@ -74,12 +78,24 @@ fn routes() -> Vec<Route> {
         ("POST", "/admin/agents/{id}/breaker/reset", post(agents::reset)),
         ("GET", "/admin/agents/{id}/sessions", get(agents::sessions)),
         ("POST", "/admin/agents/{id}/sessions/{session}/end", post(agents::end)),
+        ("GET", "/admin/agents/{id}/sessions/{session}/skills", get(agents::skills)),
         ("GET", "/admin/agents/{id}/lessons", get(learning::history)),
         ("POST", "/admin/agents/{id}/lessons/{lesson}/retry", post(learning::retry)),
         ("POST", "/admin/agents/{id}/skills/{name}/approve", post(learning::approve)),
         ("POST", "/admin/agents/{id}/skills/{name}/reject", post(learning::reject)),
         ("POST", "/admin/agents/{id}/skills/{name}/rollback", post(learning::rollback)),
         ("POST", "/admin/agents/{id}/skills/{name}/retire", post(learning::retire)),
+        ("GET", "/admin/training", get(training::status)),
+        ("POST", "/admin/train_step", post(train_step::back)),
+        ("POST", "/admin/agents/{id}/training/step", post(training::step)),
+        ("POST", "/admin/agents/{id}/training/pause", post(training::pause)),
+        ("POST", "/admin/agents/{id}/training/resume", post(training::resume)),
+        ("GET", "/admin/agents/{id}/adapters", get(training::adapters)),
+        ("GET", "/admin/agents/{id}/adapters/{generation}", get(training::adapter)),
+        ("GET", "/admin/agents/{id}/adapters/{generation}/diff/{other}", get(training::diff)),
+        ("POST", "/admin/agents/{id}/adapters/{generation}/promote", post(training::promote)),
+        ("POST", "/admin/agents/{id}/adapters/rollback", post(training::rollback)),
+        ("POST", "/admin/agents/{id}/adapters/gc", post(training::gc)),
     ]
 }
 
@@ -114,6 +130,7 @@ async fn status(State(app): State<AdminApp>) -> Response<Body> {
     let Reloads { count, problems: reload_problems } = app.host.reloads();
     let ring = app.access.ring();
     let learning = app.learning.status().await.unwrap_or_else(|error| json!({"problem": error.to_string()}));
+    let training = app.training.status().await.unwrap_or_else(|error| json!({"problem": error.to_string()}));
     let state = json!({
         "host": *app.about,
         "ready": ready,
@@ -122,6 +139,8 @@ async fn status(State(app): State<AdminApp>) -> Response<Body> {
         "reload_problems": reload_problems,
         "keys": ring.records().len(),
         "learning": learning,
+        "training": training,
+        "adapters": app.host.adapters(),
         "models": app.host.models().into_iter().map(|(model, upstream)| json!({"model": model, "upstream": upstream}))
             .collect::<Vec<_>>(),
     });

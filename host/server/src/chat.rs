@@ -20,7 +20,7 @@ use crate::state::App;
 /// How long the next piece of a body may take.
 const BODY_PAUSE: Duration = Duration::from_secs(30);
 /// How long the whole of it may take.
-const BODY_TIME: Duration = Duration::from_secs(300);
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(300);
 /// How much of a body that is too large is still read, and for how long.
 const MAX_DISCARD: usize = 64 << 20;
 const DISCARD_TIME: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ async fn take(app: App, request: Request, turn: TurnId) -> Result<Response<Body>
 
 /// Reads the whole body, never more than `max` bytes of it, into memory of its own: a piece of the connection's read buffer
 /// would keep all of that buffer for as long as the turn waits to be recorded.
-async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, HttpError> {
+pub(crate) async fn read(mut body: Body, headers: &HeaderMap, max: usize) -> Result<Bytes, HttpError> {
     let announced = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|n| n > max) {
         discard(body).await;

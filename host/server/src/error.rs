@@ -1,11 +1,13 @@
-use agents::{BackendError, EmbeddedError, TurnError};
+use agents::{BackendError, EmbeddedError, FeedbackError, TurnError};
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use domain::AgentId;
 use learning::OperatorError;
 use local_model::{ModelError, SubmitError};
 use protocol::{ErrorBody, ErrorDetail, Flaw};
+use training::OperatorError as TrainingError;
 use upstream::UpstreamError;
 use uuid::Uuid;
 
@@ -49,10 +51,42 @@ pub(crate) enum HttpError {
     NoSession,
     #[error("no turn has this id, or it is not recorded yet")]
     NoTurn,
+    #[error(
+        "the feedback is not understood: {0}; it is a JSON object with \"turn\": the x-request-id of an answer, and \"reward\": -1 to 1, or \
+         \"rating\": \"up\" or \"down\", or \"skills\": at most 32 names of those that helped"
+    )]
+    Feedback(String),
+    #[error(transparent)]
+    NotNoted(FeedbackError),
     #[error(transparent)]
     Learning(#[from] learning::OperatorError),
+    #[error(transparent)]
+    Training(#[from] training::OperatorError),
+    #[error("this is no adapter's number: see `metaclaw adapters list`")]
+    NoAdapter,
+    #[error("`{0}` in the query is not a number of seconds")]
+    Query(&'static str),
+    #[error("no agent here trains: set its mode to rl, and let the embedded model answer it (`metaclaw train status`)")]
+    NoTrainer,
+    #[error("no agent has samples to train on: `metaclaw train status` says what each one waits for")]
+    NothingToTrain,
+    #[error("the step is not done after {0} s; it goes on: `metaclaw train status`")]
+    StepGoesOn(u64),
+    #[error("the step of agent `{agent}` has failed: {reason}")]
+    StepFailed { agent: AgentId, reason: String },
     #[error("the store cannot be read: {0}")]
     Store(#[source] store::StoreError),
+}
+
+impl From<FeedbackError> for HttpError {
+    fn from(error: FeedbackError) -> Self {
+        match error {
+            FeedbackError::Turn(error) => error.into(),
+            // A turn of another agent, one that nobody has made and an id that is none look alike.
+            FeedbackError::NoTurn => HttpError::NoTurn,
+            error => HttpError::NotNoted(error),
+        }
+    }
 }
 
 /// Status, error family, error code.
@@ -83,6 +117,16 @@ impl HttpError {
             HttpError::NoAgent => (StatusCode::NOT_FOUND, INVALID, "unknown_agent"),
             HttpError::NoSession => (StatusCode::NOT_FOUND, INVALID, "unknown_session"),
             HttpError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),
+            HttpError::Feedback(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_feedback"),
+            HttpError::NotNoted(error) => match error {
+                FeedbackError::Turn(error) => turn_shape(error),
+                FeedbackError::NoTurn => (StatusCode::NOT_FOUND, INVALID, "turn_not_found"),
+                FeedbackError::NoSkill { .. } => (StatusCode::BAD_REQUEST, INVALID, "unknown_skill"),
+                FeedbackError::Busy => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
+                FeedbackError::Request(_) | FeedbackError::Store(_) => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "store_error")
+                }
+            },
             HttpError::Learning(error) => match error {
                 OperatorError::Nothing { .. } | OperatorError::NoLesson { .. } => {
                     (StatusCode::NOT_FOUND, INVALID, "nothing_to_decide")
@@ -91,6 +135,21 @@ impl HttpError {
                 OperatorError::Foreign(_) => (StatusCode::CONFLICT, INVALID, "persons_skill"),
                 OperatorError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "learning_failed"),
             },
+            HttpError::Training(error) => match error {
+                TrainingError::NoAgent(_) => (StatusCode::NOT_FOUND, INVALID, "unknown_agent"),
+                TrainingError::NoAdapter { .. } => (StatusCode::NOT_FOUND, INVALID, "unknown_adapter"),
+                TrainingError::Refused { .. } => (StatusCode::CONFLICT, INVALID, "not_trained"),
+                TrainingError::NoStep { .. } => (StatusCode::CONFLICT, INVALID, "nothing_to_train"),
+                TrainingError::NoWayBack(_) => (StatusCode::CONFLICT, INVALID, "nothing_to_roll_back"),
+                TrainingError::NotSo { .. } => (StatusCode::CONFLICT, INVALID, "adapter_state"),
+                TrainingError::Failed(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "training_failed"),
+            },
+            HttpError::NoAdapter => (StatusCode::NOT_FOUND, INVALID, "unknown_adapter"),
+            HttpError::Query(_) => (StatusCode::BAD_REQUEST, INVALID, "invalid_query"),
+            HttpError::NoTrainer => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "no_trainer"),
+            HttpError::NothingToTrain => (StatusCode::CONFLICT, INVALID, "nothing_to_train"),
+            HttpError::StepGoesOn(_) => (StatusCode::GATEWAY_TIMEOUT, SERVER, "train_step_timeout"),
+            HttpError::StepFailed { .. } => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "train_step_failed"),
             HttpError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "store_error"),
         }
     }

@@ -11,6 +11,7 @@ mod claims;
 mod credentials;
 mod error;
 mod event_body;
+mod feedback;
 mod forward;
 mod framing;
 mod info;
@@ -19,6 +20,7 @@ mod once;
 mod patience;
 mod sessions;
 mod state;
+mod train_step;
 
 pub use access::Access;
 pub use admin::{AdminApp, Reload};

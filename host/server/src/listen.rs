@@ -17,7 +17,7 @@ use crate::error::HttpError;
 use crate::framing::Unambiguous;
 use crate::patience::Patient;
 use crate::state::App;
-use crate::{chat, info, sessions};
+use crate::{chat, feedback, info, sessions, train_step};
 
 /// How long a client may take over the head of a request, and how long a connection is kept between two: hyper has one clock for
 /// both, and clients that pool connections must not find them closed after a moment.
@@ -93,7 +93,9 @@ pub(crate) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<App>)> {
         ("POST", "/v1/chat/completions", post(chat::completions)),
         ("GET", "/v1/models", get(info::models)),
         ("POST", "/v1/sessions/end", post(sessions::end)),
+        ("POST", "/v1/feedback", post(feedback::give)),
         ("GET", "/v1/turns/{id}", get(info::turn)),
+        ("POST", "/v1/admin/train_step", post(train_step::front)),
         ("GET", "/healthz", get(info::health)),
         ("GET", "/readyz", get(info::ready)),
         ("GET", "/metrics", get(info::metrics)),

@@ -4,6 +4,7 @@ use std::time::Duration;
 use agents::Host;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
+use training::Training;
 
 use crate::access::Access;
 
@@ -12,6 +13,8 @@ use crate::access::Access;
 pub struct App {
     /// The turn pipeline.
     pub host: Arc<Host>,
+    /// What agents are trained with.
+    pub training: Arc<Training>,
     /// What is measured.
     pub registry: Arc<Registry>,
     /// Who may come in.

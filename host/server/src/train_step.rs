@@ -58,74 +58,71 @@ async fn step(training: &Training, query: &str) -> Result<Value, HttpError> {
     }
     let until = Instant::now() + timeout.min(LONGEST);
     let mut steps: Vec<Option<Value>> = vec![None; agents.len()];
-    loop {
-        let now = training.status().await?;
-        for (agent, step) in agents.iter().zip(&mut steps).filter(|(_, step)| step.is_none()) {
-            *step = ended(lane(&before, agent), lane(&now, agent));
-        }
-        if steps.iter().all(Option::is_some) {
-            return summary(&agents, steps.into_iter().flatten().collect());
-        }
+    while steps.iter().any(Option::is_none) {
         if Instant::now() >= until {
             return Err(HttpError::StepGoesOn(timeout.min(LONGEST).as_secs()));
         }
         tokio::time::sleep(LOOK).await;
+        let now = training.status().await?;
+        for (agent, step) in agents.iter().zip(&mut steps).filter(|(_, step)| step.is_none()) {
+            let (was, is) = (of(&before, agent), of(&now, agent));
+            if is["progress"].is_null() && is["last"] != was["last"] {
+                *step = Some(outcome(training, agent, is).await?);
+            }
+        }
     }
+    Ok(summary(steps.into_iter().flatten().collect()))
 }
 
 /// Every agent that has samples to train on.
 fn ready(state: &Value) -> Result<Vec<AgentId>, HttpError> {
-    let lanes: Vec<&Value> = state["lanes"].as_array().into_iter().flatten().collect();
-    let trains: Vec<&&Value> = lanes.iter().filter(|lane| lane["refused"].is_null()).collect();
-    if trains.is_empty() {
+    let trains = |agent: &&Value| agent["refused"].is_null() && agent["mode"] != "off";
+    let all: Vec<&Value> = state["agents"].as_array().into_iter().flatten().filter(trains).collect();
+    if all.is_empty() {
         return Err(HttpError::NoTrainer);
     }
-    let waits = |lane: &&&Value| lane["paused"] != true && lane["eligible"].as_u64().is_some_and(|count| count > 0);
-    let names = trains.iter().filter(waits).filter_map(|lane| lane["agent"].as_str());
+    let has_samples = |agent: &&&Value| agent["paused"] != true && agent["samples"]["eligible"].as_u64() > Some(0);
+    let names = all.iter().filter(has_samples).filter_map(|agent| agent["agent"].as_str());
     let ready: Vec<AgentId> = names.filter_map(|name| AgentId::from_trusted(name).ok()).collect();
     if ready.is_empty() { Err(HttpError::NothingToTrain) } else { Ok(ready) }
 }
 
-fn lane<'a>(state: &'a Value, agent: &AgentId) -> &'a Value {
-    let lanes = state["lanes"].as_array();
-    lanes.into_iter().flatten().find(|lane| lane["agent"] == agent.as_str()).unwrap_or(&Value::Null)
+/// How one agent's training stands.
+fn of<'a>(state: &'a Value, agent: &AgentId) -> &'a Value {
+    let all = state["agents"].as_array().into_iter().flatten();
+    all.into_iter().find(|one| one["agent"] == agent.as_str()).unwrap_or(&Value::Null)
 }
 
-/// What came of a step that was under way; none while it is.
-fn ended(before: &Value, now: &Value) -> Option<Value> {
-    let failed = now["failures"] != before["failures"] && now["error"].is_string();
-    match &now["last"] {
-        last if last.is_object() && last["batch"] != before["last"]["batch"] => Some(last.clone()),
-        _ if failed => Some(json!({"state": "failed", "reason": now["error"]})),
-        _ => None,
-    }
+/// What came of an agent's last step.
+async fn outcome(training: &Training, agent: &AgentId, now: &Value) -> Result<Value, HttpError> {
+    let last = &now["last"];
+    let adapters = training.adapters(agent).await?;
+    let all = adapters["adapters"].as_array().into_iter().flatten();
+    let Some(made) = all.into_iter().find(|one| one["generation"] == last["generation"]) else {
+        let why = now["error"].as_str().or(last["outcome"].as_str()).unwrap_or_default().to_owned();
+        return Err(HttpError::StepFailed { agent: agent.clone(), reason: why });
+    };
+    let metrics = &made["metrics"];
+    Ok(json!({
+        "agent": agent.as_str(), "generation": made["generation"], "state": made["state"], "reason": made["reason"],
+        "samples": metrics["samples"], "mean_reward": metrics["mean_reward"], "success_rate": metrics["success_rate"],
+        "drift": metrics["gate"]["drift"], "tokens": last["tokens"], "seconds": last["seconds"],
+    }))
 }
 
 /// In MetaClaw's words, of all of them together, and each by itself.
-fn summary(agents: &[AgentId], steps: Vec<Value>) -> Result<Value, HttpError> {
-    if let Some((agent, failed)) = agents.iter().zip(&steps).find(|(_, step)| step["state"] == "failed") {
-        let reason = failed["reason"].as_str().unwrap_or_default().to_owned();
-        return Err(HttpError::StepFailed { agent: agent.clone(), reason });
-    }
-    let count = |step: &Value| step["samples"].as_u64().unwrap_or_default();
-    let samples: u64 = steps.iter().map(count).sum();
+fn summary(steps: Vec<Value>) -> Value {
+    let count = |step: &Value| step["samples"].as_f64().unwrap_or_default();
+    let samples: f64 = steps.iter().map(count).sum();
+    let whole: u64 = steps.iter().filter_map(|step| step["samples"].as_u64()).sum();
     let mean = |name: &str| {
-        let sum: f64 = steps.iter().filter_map(|step| Some(step[name].as_f64()? * count(step) as f64)).sum();
-        if samples == 0 { 0.0 } else { sum / samples as f64 }
+        let sum: f64 = steps.iter().filter_map(|step| Some(step[name].as_f64()? * count(step))).sum();
+        if samples == 0.0 { 0.0 } else { sum / samples }
     };
-    let (mean_reward, success_rate) = (mean("mean_reward"), mean("success_rate"));
-    let last = steps.iter().filter_map(|step| step["generation"].as_u64()).max();
-    let each: Vec<Value> = agents
-        .iter()
-        .zip(&steps)
-        .map(|(agent, step)| {
-            let mut step = step.clone();
-            step["agent"] = json!(agent.as_str());
-            step
-        })
-        .collect();
-    Ok(json!({
-        "status": "ok", "step": last, "samples": samples, "mean_reward": mean_reward, "success_rate": success_rate,
-        "steps": each,
-    }))
+    let rejected = steps.iter().any(|step| step["state"] == "rejected");
+    json!({
+        "status": if rejected { "rejected" } else { "ok" },
+        "step": steps.iter().filter_map(|step| step["generation"].as_u64()).max(),
+        "samples": whole, "mean_reward": mean("mean_reward"), "success_rate": mean("success_rate"), "steps": steps,
+    })
 }

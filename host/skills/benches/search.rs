@@ -6,7 +6,10 @@ use std::path::Path;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use domain::{AgentId, Digest, RetrievalMode, SkillScope};
-use skills::{Embedder, Library, Question, Shelf, Skill, SkillTree, TemplateSizes, TreeOptions, add_skill, embed_now};
+use skills::{
+    Embedder, Ends, Experience, Learned, Library, Question, Shelf, Skill, SkillTree, TemplateSizes, TreeOptions, Use,
+    add_skill, embed_now,
+};
 
 const SUBJECTS: [&str; 40] = [
     "debugging",
@@ -133,6 +136,25 @@ impl Embedder for Scattered {
     }
 }
 
+/// Each skill was of use, and harmed once.
+struct Seen<'a> {
+    library: &'a Library,
+    helped: Vec<f32>,
+}
+
+impl Experience for Seen<'_> {
+    fn all(&self) -> Ends {
+        Ends { good: 100.0, bad: 10.0 }
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&str, Use<'_>)) {
+        for skill in self.library.list() {
+            let ends = Ends { good: 2.0, bad: 1.0 };
+            visit(skill.name.as_str(), Use { helped: &self.helped, left: 0.5, ends, digest: Some(skill.digest) });
+        }
+    }
+}
+
 /// Words and meaning together, for more and more skills.
 fn rank(c: &mut Criterion) {
     for count in [10, 100, 1_000, 10_000] {
@@ -149,16 +171,26 @@ fn rank(c: &mut Criterion) {
         c.bench_function(&format!("words, {count} skills"), |b| b.iter(|| library.search(black_box(&LONG[..120]), 16)));
         embed_now(&library, &Scattered, None);
         let vector = Scattered.embed(LONG).expect("a vector");
+        let seen = Seen { library: &library, helped: Scattered.embed("of use").expect("a vector") };
+        let learned = Learned::of(&library, &seen);
+        println!("{count} skills: experience of each takes {} KiB", learned.size() >> 10);
+        c.bench_function(&format!("experience made ready, {count} skills"), |b| {
+            b.iter(|| Learned::of(&library, &seen))
+        });
         for (name, text) in [("short", &LONG[..120]), ("800 bytes", LONG)] {
             let question = Question {
                 text,
                 vector: Some(&vector),
                 mode: RetrievalMode::Hybrid,
                 sizes: TemplateSizes { general: 6, specific: 10 },
-                experience: None,
+                learned: None,
             };
             c.bench_function(&format!("hybrid, {count} skills, {name}"), |b| {
                 b.iter(|| library.rank(black_box(&question), 16));
+            });
+            let learned = Some(&learned);
+            c.bench_function(&format!("hybrid with experience of each, {count} skills, {name}"), |b| {
+                b.iter(|| library.rank(black_box(&Question { learned, ..question }), 16));
             });
         }
     }

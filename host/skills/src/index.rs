@@ -202,14 +202,14 @@ impl Index {
         self.terms.find(hash, |term| *self.words[term.id as usize] == *word).map(|term| term.id)
     }
 
-    /// The best `k` positions with their scores, best first, equal scores in list order. May be empty.
-    pub(crate) fn search(&self, query: &str, k: usize) -> Vec<(usize, f32)> {
+    /// The best `k` positions with their scores, best first, equal scores in list order, without those to `skip`. May be empty.
+    pub(crate) fn search(&self, query: &str, k: usize, skip: impl Fn(usize) -> bool) -> Vec<(usize, f32)> {
         if self.words.is_empty() {
             return Vec::new();
         }
         let weighed = self.weigh(query);
         let needed = weighed.evidence_needed();
-        let enough = weighed.tallies.iter().enumerate().filter(|(_, tally)| tally.evidence >= needed);
+        let enough = weighed.tallies.iter().enumerate().filter(|(at, tally)| tally.evidence >= needed && !skip(*at));
         let mut hits: Vec<(usize, f32)> = enough.map(|(skill, tally)| (skill, tally.gain)).collect();
         hits.sort_by(|a, b| b.1.total_cmp(&a.1));
         let least = hits.first().map_or(0.0, |best| best.1 * SHARE_OF_BEST);

@@ -106,7 +106,12 @@ impl Library {
     /// The best `k` skills for the words of `query`, best first; none when none fits. Of a query over 8 KiB the first
     /// and last 4 KiB are read.
     pub fn search(&self, query: &str, k: usize) -> Vec<Scored> {
-        let hits = self.index.search(query, k).into_iter();
+        self.search_but(query, k, |_| false)
+    }
+
+    /// The same without those at places that `skip` names.
+    pub(crate) fn search_but(&self, query: &str, k: usize, skip: impl Fn(usize) -> bool) -> Vec<Scored> {
+        let hits = self.index.search(query, k, skip).into_iter();
         hits.map(|(at, score)| Scored { skill: Arc::clone(&self.skills[at]), score }).collect()
     }
 

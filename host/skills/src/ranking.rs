@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use domain::RetrievalMode;
 
+use crate::experience::{Learned, Row};
 use crate::library::Scored;
 use crate::template::{self, TemplateSizes};
 use crate::vectors::Table;
@@ -20,8 +21,6 @@ const WORDS_SHARE: f32 = 0.25;
 const HALF_GAIN: f32 = 8.0;
 /// What is chosen must have at least this share of the best score.
 const SHARE_OF_BEST: f32 = 0.4;
-/// How much what a skill was useful for weighs against what it says of itself.
-const USE_SHARE: f32 = 0.7;
 /// A skill that has moved is nearer to every question: so much more its score must be for a turn to get any skill.
 const MOVED_MARGIN: f32 = 0.05;
 
@@ -36,15 +35,8 @@ pub struct Question<'a> {
     pub mode: RetrievalMode,
     /// For [`RetrievalMode::Template`].
     pub sizes: TemplateSizes,
-    /// What the agent has seen come of its skills.
-    pub experience: Option<&'a dyn Experience>,
-}
-
-/// What an agent has seen come of its skills.
-pub trait Experience {
-    /// Calls `visit` with the name of each skill of which there is any; the sum of the questions that it helped with, decayed and
-    /// not brought to any length, empty when there are none; and how much it harms, from 0 to 1.
-    fn each(&self, visit: &mut dyn FnMut(&str, &[f32], f32));
+    /// What the agent has learned of its skills from their use; made for this very library.
+    pub learned: Option<&'a Learned>,
 }
 
 /// A skill, and why it was chosen or not.
@@ -60,7 +52,7 @@ pub struct Candidate {
     pub cosine: Option<f32>,
     /// The same with what was learned from use; none when nothing was.
     pub learned: Option<f32>,
-    /// How much it has harmed, from 0 to 1.
+    /// Which share of the turns that would have been good it spoils, from 0 to 1.
     pub harm: f32,
     /// Larger is better.
     pub score: f32,
@@ -85,6 +77,8 @@ pub enum Verdict {
     NothingAsked,
     /// It is of another category than the question, or one too many of its own.
     OtherCategory,
+    /// It spoils so many turns that it is not chosen, whatever it is near to.
+    Harms,
 }
 
 impl Library {
@@ -96,12 +90,25 @@ impl Library {
                 |(rank, at): (usize, usize)| Scored { skill: self.list()[at].clone(), score: descending(rank) };
             return chosen.enumerate().map(scored).collect();
         }
-        let Some((table, vector)) = self.meaning_of(question) else { return self.search(question.text, k) };
+        let Some((table, vector)) = self.meaning_of(question) else {
+            return self.search_but(question.text, k, |at| question.learned.is_some_and(|learned| learned.sinks(at)));
+        };
         let mut scores = Scores::of(self, question, &table, vector);
         scores.choose(table.threshold());
         scores.chosen.truncate(k);
         let scored = |(at, score): (usize, f32)| Scored { skill: self.list()[at].clone(), score };
         scores.chosen.into_iter().map(scored).collect()
+    }
+
+    /// The scores of some skills, by name, for a question, where it ranks at all: those that they would be ranked by, chosen or not.
+    /// Comparable with each other only. None for a skill that is not there or that harms.
+    pub fn scores(&self, question: &Question<'_>, names: &[&str]) -> Vec<Option<f32>> {
+        let all: Vec<f32> = match self.meaning_of(question) {
+            Some((table, vector)) => Scores::of(self, question, &table, vector).all,
+            None => self.weigh(question.text).tallies.iter().map(|tally| tally.gain).collect(),
+        };
+        let sinks = |at: usize| question.learned.is_some_and(|learned| learned.sinks(at));
+        names.iter().map(|name| self.position(name).filter(|at| !sinks(*at)).map(|at| all[at])).collect()
     }
 
     /// Every skill with its numbers, best first, the chosen ones before the others; `k` are chosen at most.
@@ -114,8 +121,11 @@ impl Library {
             scores
         });
         let chosen = self.rank(question, k);
+        let learned = question.learned.filter(|_| question.mode != RetrievalMode::Template);
+        let row = |at: usize| learned.and_then(|learned| learned.row(at)).map_or(Row::default(), |(_, row)| row);
         let otherwise = |at: usize| match (&scores, question.mode) {
             (_, RetrievalMode::Template) => Verdict::OtherCategory,
+            _ if row(at).sinks() => Verdict::Harms,
             (Some(scores), _) => scores.verdict(at),
             (None, _) if !weighed.telling => Verdict::NothingAsked,
             (None, _) if weighed.tallies[at].evidence < weighed.evidence_needed() => {
@@ -135,8 +145,8 @@ impl Library {
                 gain: tally.gain,
                 evidence: tally.evidence,
                 cosine: scores.as_ref().and_then(|scores| scores.cosines[at]),
-                learned: scores.as_ref().and_then(|scores| scores.learned_of(at)),
-                harm: scores.as_ref().map_or(0.0, |scores| scores.harm_of(at)),
+                learned: scores.as_ref().and_then(|scores| scores.moved_of(at, learned)),
+                harm: row(at).harm,
                 score: hit.map_or(score, |hit| hit.score),
                 verdict: if hit.is_some() { Verdict::Chosen } else { otherwise(at) },
             }
@@ -161,21 +171,14 @@ fn descending(rank: usize) -> f32 {
     1.0 / (1 + rank) as f32
 }
 
-/// What experience makes of one skill.
-struct Learned {
-    at: usize,
-    /// With what it was useful for, if it was.
-    cosine: Option<f32>,
-    harm: f32,
-    /// How far it has moved, from 0 to 1.
-    moved: f32,
-}
-
 /// All skills' scores for one question.
 struct Scores {
     all: Vec<f32>,
     cosines: Vec<Option<f32>>,
-    learned: Vec<Learned>,
+    /// The cosines with what skills have moved to, in the order of what was learned; none where one has not moved.
+    moved: Vec<Option<f32>>,
+    /// For skills that have moved, what more they must come to for anything to be chosen.
+    margins: Vec<(usize, f32)>,
     telling: bool,
     /// Positions and scores, best first.
     chosen: Vec<(usize, f32)>,
@@ -198,21 +201,17 @@ impl Scores {
             None => f32::NEG_INFINITY,
         };
         let mut all: Vec<f32> = cosines.iter().zip(&weighed.tallies).map(score).collect();
-        let mut learned = Vec::new();
-        if let Some(experience) = question.experience {
-            experience.each(&mut |name, helped, harm| {
-                let Some(at) = library.position(name) else { return };
-                let cosine = cosines[at].and_then(|_| moved(&table.row(at)?, helped, vector));
-                if let (Some(now), Some(before)) = (cosine, cosines[at]) {
-                    all[at] += now - before;
-                }
-                all[at] -= harm;
-                let length = USE_SHARE * helped.iter().map(|x| x * x).sum::<f32>().sqrt();
-                let moved = if cosine.is_some() { length / (1.0 + length) } else { 0.0 };
-                learned.push(Learned { at, cosine, harm, moved });
-            });
+        let (mut moved, mut margins) = (Vec::new(), Vec::new());
+        for (row, cosine) in question.learned.iter().flat_map(|learned| learned.cosines(vector)) {
+            if let (Some(now), Some(before)) = (cosine, cosines[row.at]) {
+                all[row.at] += now - before;
+                margins.push((row.at, MOVED_MARGIN * row.moved));
+            }
+            // What harms is beyond every threshold, and every share of the best.
+            all[row.at] = if row.sinks() { f32::NEG_INFINITY } else { all[row.at] - row.harm };
+            moved.push(cosine);
         }
-        Scores { all, cosines, learned, telling: weighed.telling, chosen: Vec::new(), threshold: 0.0 }
+        Scores { all, cosines, moved, margins, telling: weighed.telling, chosen: Vec::new(), threshold: 0.0 }
     }
 
     fn choose(&mut self, threshold: f32) {
@@ -228,8 +227,8 @@ impl Scores {
 
     /// Whether the best skill's score reaches the threshold.
     fn fits(&self) -> bool {
-        let margin =
-            |at: usize| self.learned.iter().find(|learned| learned.at == at).map_or(0.0, |l| MOVED_MARGIN * l.moved);
+        let place = |at: usize| self.margins.binary_search_by_key(&at, |(at, _)| *at).ok();
+        let margin = |at: usize| place(at).map_or(0.0, |place| self.margins[place].1);
         let mut reaching = self.all.iter().enumerate().filter(|(_, score)| **score >= self.threshold);
         reaching.any(|(at, score)| score - margin(at) >= self.threshold)
     }
@@ -249,27 +248,9 @@ impl Scores {
         }
     }
 
-    fn learned_of(&self, at: usize) -> Option<f32> {
-        self.learned.iter().find(|learned| learned.at == at).and_then(|learned| learned.cosine)
+    fn moved_of(&self, at: usize, learned: Option<&Learned>) -> Option<f32> {
+        self.moved[learned?.row(at)?.0]
     }
-
-    fn harm_of(&self, at: usize) -> f32 {
-        self.learned.iter().find(|learned| learned.at == at).map_or(0.0, |learned| learned.harm)
-    }
-}
-
-/// The cosine of a question with a skill that has moved towards the questions that it helped with.
-fn moved(says: &[f32], helped: &[f32], question: &[f32]) -> Option<f32> {
-    if helped.len() != says.len() {
-        return None;
-    }
-    let (mut dot, mut square) = (0.0f32, 0.0f32);
-    for ((says, helped), question) in says.iter().zip(helped).zip(question) {
-        let moved = says + USE_SHARE * helped;
-        dot += moved * question;
-        square += moved * moved;
-    }
-    (square > 0.0).then(|| dot / square.sqrt())
 }
 
 #[cfg(test)]

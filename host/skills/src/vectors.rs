@@ -57,6 +57,15 @@ impl Table {
         self.complete
     }
 
+    pub(crate) fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// How many bytes its numbers take.
+    pub(crate) fn size(&self) -> usize {
+        self.values.len() + size_of_val(self.scales.as_slice())
+    }
+
     pub(crate) fn threshold(&self) -> f32 {
         self.threshold
     }

@@ -49,13 +49,14 @@ async fn store(appenders: usize, dir: &Path) -> Result<(f64, Duration), Box<dyn 
     for appender in 0..appenders {
         let store = store.clone();
         let agent = AgentId::from_trusted(&format!("agent-{}", appender % AGENTS))?;
+        let first = u32::try_from(appender)? * 1_000_000;
         tasks.spawn(async move {
             let (mut number, mut slowest) = (0, Duration::ZERO);
             while started.elapsed() < SPAN {
                 // Conversations of ten turns.
                 let session: SessionId =
                     format!("s-{appender}-{}", number / 10).parse().unwrap_or(SessionId::generated(Uuid::now_v7()));
-                let (record, sample) = turn(&agent, session, appender as u32 * 1_000_000 + number);
+                let (record, sample) = turn(&agent, session, first + number);
                 store.record_turn(record).await?;
                 let asked = Instant::now();
                 store.capture(sample, Verdict::Keep { weight: 1.0 }).await?;

@@ -28,6 +28,7 @@ mod database;
 mod dir;
 mod error;
 mod learning;
+mod load;
 mod pieces;
 mod plan;
 mod queue;

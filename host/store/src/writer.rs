@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use domain::{AgentId, EndReason, SampleState, TurnId};
+use domain::{AgentId, EndReason};
 use sqlx::{Connection as _, Executor as _, Row as _};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant};
@@ -13,10 +13,10 @@ use crate::database::{self, Database};
 use crate::dir::StateDir;
 use crate::error::StoreError;
 use crate::learning;
-use crate::plan::{Known, Plan, Recorded, Reply, plan};
+use crate::plan::{Known, Plan, Reply, plan};
 use crate::queue::{BATCH, Job, Room, Shared, Working};
-use crate::rows::{self, CountRow, Hash, RowId, ValueRow};
-use crate::sessions::{Key, Session, Sessions};
+use crate::rows::{self, CountRow, ValueRow};
+use crate::sessions::Sessions;
 use crate::training;
 use crate::uses;
 
@@ -110,71 +110,6 @@ impl Writer {
         self.shared.sample_news.notify_one();
         self.sessions.settle(touched);
         Ok(())
-    }
-
-    /// Reads what the plan needs: the batch's sessions that are not remembered, the turns that samples name, and the samples
-    /// that are there already.
-    async fn load(&mut self, batch: &[Job]) -> Result<Known, sqlx::Error> {
-        let mut known = Known::default();
-        for job in batch {
-            let key = match job {
-                Job::Turn(record) => (record.agent.clone(), record.session.clone()),
-                Job::Sample(job) => (job.sample.agent.clone(), job.sample.session.clone()),
-                Job::End(job) => job.key.clone(),
-                _ => continue,
-            };
-            if !self.sessions.contains(&key) {
-                self.load_session(key).await?;
-            }
-            let Job::Sample(job) = job else { continue };
-            if let Some(found) = self.load_turn(job.sample.turn).await? {
-                known.turns.insert(job.sample.turn, found);
-            }
-            if let Some(keys) = &job.keys
-                && let Some(state) = self.load_identical(keys.identity).await?
-            {
-                known.samples.insert(keys.identity, state);
-            }
-        }
-        Ok(known)
-    }
-
-    async fn load_session(&mut self, key: Key) -> Result<(), sqlx::Error> {
-        const SESSION: &str = "SELECT id, started, last_active, ended, end_reason, turns, generation, client_key FROM sessions \
-            WHERE agent = $1 AND name = $2";
-        let writer = &mut self.database.writer;
-        let query = sqlx::query(SESSION).bind(key.0.as_str().to_owned()).bind(key.1.as_str().to_owned());
-        let Some(row) = query.fetch_optional(&mut *writer).await? else { return Ok(()) };
-        let id: RowId = array(row.try_get(0)?)?;
-        let mut session = Session::new(id, row.try_get(1)?);
-        session.last_active = row.try_get(2)?;
-        let reason: Option<String> = row.try_get(4)?;
-        let reason = reason.as_deref().and_then(EndReason::read);
-        session.ended = row.try_get::<Option<i64>, _>(3)?.zip(reason);
-        session.turns = u64::try_from(row.try_get::<i64, _>(5)?).unwrap_or(0);
-        session.generation = u64::try_from(row.try_get::<i64, _>(6)?).unwrap_or(0);
-        session.client_key = row.try_get(7)?;
-        let contents = sqlx::query("SELECT number, hash FROM contents WHERE session = $1").bind(id.to_vec());
-        for row in contents.fetch_all(&mut *writer).await? {
-            let hash: Hash = array(row.try_get(1)?)?;
-            session.learn(piece_number(row.try_get(0)?)?, hash);
-        }
-        self.sessions.insert(key, session);
-        Ok(())
-    }
-
-    async fn load_turn(&mut self, turn: TurnId) -> Result<Option<Recorded>, sqlx::Error> {
-        const TURN: &str = "SELECT turns.session, samples.state FROM turns LEFT JOIN samples ON samples.turn = turns.id WHERE turns.id = $1";
-        let query = sqlx::query(TURN).bind(turn.0.as_bytes().to_vec());
-        let Some(row) = query.fetch_optional(&mut self.database.writer).await? else { return Ok(None) };
-        let state: Option<String> = row.try_get(1)?;
-        Ok(Some(Recorded { session: array(row.try_get(0)?)?, sample: state.map(sample_state).transpose()? }))
-    }
-
-    async fn load_identical(&mut self, identity: Hash) -> Result<Option<SampleState>, sqlx::Error> {
-        let query = sqlx::query_scalar("SELECT state FROM samples WHERE identity = $1").bind(identity.to_vec());
-        let state: Option<String> = query.fetch_optional(&mut self.database.writer).await?;
-        state.map(sample_state).transpose()
     }
 
     /// Plans on a thread where computing may take its time.
@@ -317,10 +252,6 @@ pub(crate) fn array<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], sqlx::Err
 /// A piece's number as its column holds it.
 pub(crate) fn piece_number(number: i64) -> Result<u32, sqlx::Error> {
     u32::try_from(number).map_err(|_| strange("the number of a message"))
-}
-
-fn sample_state(word: String) -> Result<SampleState, sqlx::Error> {
-    SampleState::read(&word).ok_or_else(|| strange("a sample's state"))
 }
 
 /// A value that this program never writes.

@@ -148,7 +148,7 @@ mod tests {
             let mean = others.iter().sum::<f64>() / others.len().max(1) as f64;
             expected = baseline.unwrap_or(mean);
         }
-        let advantage = (mine.weight * (mine.reward - expected)).min(3.0).max(-3.0);
+        let advantage = (mine.weight * (mine.reward - expected)).clamp(-3.0, 3.0);
         if advantage > 0.0 { advantage } else { advantage / 2.0 }
     }
 

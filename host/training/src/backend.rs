@@ -90,7 +90,7 @@ pub trait Handle: Send {
     fn steps(&self) -> u64;
 
     /// Adds the gradient of a batch.
-    fn forward_backward<'a>(&'a mut self, work: Batch, watch: Arc<Watch>) -> Work<'a, Passed>;
+    fn forward_backward(&mut self, work: Batch, watch: Arc<Watch>) -> Work<'_, Passed>;
 
     /// Takes a step along the gradient.
     fn optim_step(&mut self, adam: AdamW) -> Work<'_, Stepped>;

@@ -45,7 +45,7 @@ fn settings(sampled: &SampledWith, base: &Digest) -> Result<(), String> {
     if sampled.base.as_ref().is_some_and(|sampled| sampled != base) {
         return Err("sampled by another base model".to_owned());
     }
-    if !(sampled.temperature >= COLD) {
+    if sampled.temperature.is_nan() || sampled.temperature < COLD {
         return Err(format!("sampled at temperature {}, below {COLD}", sampled.temperature));
     }
     if sampled.top_k == 1 {

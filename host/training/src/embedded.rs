@@ -127,7 +127,7 @@ impl Handle for Learner {
         self.steps
     }
 
-    fn forward_backward<'a>(&'a mut self, work: Batch, watch: Arc<Watch>) -> Work<'a, Passed> {
+    fn forward_backward(&mut self, work: Batch, watch: Arc<Watch>) -> Work<'_, Passed> {
         Box::pin(async move {
             let seen = watch.clone();
             let pass = move |trainee: &mut Trainee| {

@@ -83,7 +83,7 @@ pub(crate) fn sound(stepped: &Stepped) -> Result<(), String> {
 impl Evidence {
     /// Whether the adapter may serve; the error says why not.
     pub(crate) fn verdict(&self, limits: &Gate) -> Result<(), String> {
-        if let Some(drift) = self.drift.filter(|drift| !(*drift <= limits.max_drift)) {
+        if let Some(drift) = self.drift.filter(|drift| drift.is_nan() || *drift > limits.max_drift) {
             return Err(format!("it drifts {drift:.3} nats a token from its parent, more than {}", limits.max_drift));
         }
         self.answers.verdict()?;

@@ -57,6 +57,9 @@ pub enum OperatorError {
         /// Why that is in the way.
         reason: &'static str,
     },
+    /// There is nothing to go back from, or to.
+    #[error("agent `{0}` cannot be rolled back: no adapter serves, or the one that is named cannot")]
+    NoWayBack(AgentId),
     /// The disk, the model or the database.
     #[error("{0}")]
     Failed(String),
@@ -266,8 +269,7 @@ impl Training {
             self.files_of(&adapter).await?;
         }
         let Some((was, now)) = self.store.rollback(agent, to, reason).await? else {
-            let reason = "no adapter serves, or the one that is named cannot".to_owned();
-            return Err(OperatorError::Failed(format!("agent `{agent}` cannot be rolled back: {reason}")));
+            return Err(OperatorError::NoWayBack(agent.clone()));
         };
         self.changed(agent, &lane).await?;
         drop(swap);

@@ -61,7 +61,7 @@ impl Training {
         self.on_shelf(agent, move |shelf| shelf.set_current(name.as_deref())).await?;
         // Only now: whoever is interrupted before does all of it again.
         let by = Arc::downgrade(&backend.player);
-        let before = lane.now().served.replace(Served { by, version: wanted.clone() });
+        let before = lane.now().served.replace(Served { by, version: wanted });
         if let Some(old) = before.and_then(|before| before.version).filter(|old| served.as_ref() != Some(old)) {
             backend.player.unload(&old).await?;
         }

@@ -287,5 +287,5 @@ impl Step {
 /// A number that follows from the configured one and a name.
 fn seed(seed: u64, name: &str) -> u64 {
     let digest = Digest::of(format!("{seed} {name}").as_bytes());
-    digest.as_bytes()[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+    digest.as_bytes()[..8].iter().fold(0, |seed, byte| (seed << 8) | u64::from(*byte))
 }

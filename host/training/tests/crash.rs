@@ -60,7 +60,7 @@ impl Handle for DeadlyHandle {
         self.0.steps()
     }
 
-    fn forward_backward<'a>(&'a mut self, work: Batch, watch: Arc<Watch>) -> Work<'a, Passed> {
+    fn forward_backward(&mut self, work: Batch, watch: Arc<Watch>) -> Work<'_, Passed> {
         Box::pin(async move {
             let passed = self.0.forward_backward(work, watch).await?;
             self.1.reached("forward_backward");

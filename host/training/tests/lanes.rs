@@ -11,14 +11,20 @@ use store::AdapterState;
 use training::{Mode, OperatorError};
 use world::{World, agent, even, odd, record, until};
 
+/// How many steps each of two agents takes.
+const ROUNDS: u64 = 12;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_agent_learns_its_own_reward_and_who_gets_none_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), &["even", "odd", "still"]).await;
+    for name in ["even", "odd", "still"] {
+        world.change(name, |settings| (settings.batch_size, settings.adam.learning_rate) = (12, 0.02));
+    }
     world.start();
     let mut first = Vec::new();
-    for round in 0..8 {
-        let seeds = round * 6..round * 6 + 6;
+    for round in 0..ROUNDS {
+        let seeds = round * 12..round * 12 + 12;
         world.play("even", "numbers?", seeds.clone(), even).await;
         world.play("odd", "numbers?", seeds, odd).await;
         for name in ["even", "odd"] {
@@ -45,14 +51,19 @@ async fn each_agent_learns_its_own_reward_and_who_gets_none_stays_as_it_is() {
     // Every sample was used once, in the batch whose adapter says so; the files are what the rows say.
     for name in ["even", "odd"] {
         let adapters = world.store.adapters(&agent(name)).await.unwrap();
-        assert_eq!(adapters.len(), 8);
+        assert_eq!(adapters.len() as u64, ROUNDS);
         assert_eq!(adapters.iter().filter(|a| a.state == AdapterState::Live).count(), 1);
-        let all = world.store.samples(&agent(name), 100).await.unwrap();
+        let all = world.store.samples(&agent(name), 200).await.unwrap();
         let used = all.iter().filter(|sample| sample.state == SampleState::Consumed).count();
         let left = all.iter().filter(|sample| sample.state == SampleState::Rejected).count();
-        assert_eq!((all.len(), used + left), (48, 48), "{:?}", all.iter().map(|s| s.state).collect::<Vec<_>>());
+        assert_eq!(
+            (all.len() as u64, used + left),
+            (ROUNDS * 12, all.len()),
+            "{:?}",
+            all.iter().map(|s| s.state).collect::<Vec<_>>()
+        );
         let shown = world.training.adapters(&agent(name)).await.unwrap();
-        assert_eq!((&shown["live"], &shown["adapters"][0]["state"]), (&json!(8), &json!("live")));
+        assert_eq!((&shown["live"], &shown["adapters"][0]["state"]), (&json!(ROUNDS), &json!("live")));
         assert!(shown["adapters"][0]["metrics"]["gate"]["drift"].as_f64().unwrap() >= 0.0, "{shown:#}");
         // The live one, its parent and three more are on the shelf.
         let folder = dir.path().join("lora").join(name);
@@ -67,7 +78,7 @@ async fn each_agent_learns_its_own_reward_and_who_gets_none_stays_as_it_is() {
     // What was live is live again.
     let mut world = World::new(dir.path(), &["even", "odd", "still"]).await;
     world.start();
-    world.serves("even", 8).await;
+    world.serves("even", ROUNDS).await;
     assert_eq!(world.logprobs("even", "numbers?", &answer.completion), before);
     world.stop().await;
 }

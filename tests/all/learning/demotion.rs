@@ -72,11 +72,20 @@ async fn a_learned_skill_that_hurts_goes_and_a_persons_stays() {
     assert_eq!((&hurts[0]["skill"], &hurts[0]["stays"]), (&json!("read-tides"), &json!(true)), "{hurts}");
     assert!(home.path().join("skills/person/read-tides/SKILL.md").exists());
     let (_, out, _) = home.run(&["skills", "log", "--agent", "person"]);
-    assert!(out.contains("read-tides seems to hurt") && out.contains("it is for people to decide on, and stays"), "{out}");
+    assert!(
+        out.contains("read-tides seems to hurt") && out.contains("it is for people to decide on, and stays"),
+        "{out}"
+    );
     // A person takes the retired one back, and then it stays, whatever more is said of it.
     assert_eq!(home.run(&["skills", "rollback", "read-tides", "--agent", "learner"]).0, 0);
-    rated(&host, &upstream, "learner", "good morning", 99, "up").await;
-    until("that it hurts is said", async || host.log().contains("seems to hurt, and stays").then_some(())).await;
+    // It is looked at when something new is said, once the file is seen.
+    let mut number = 100;
+    until("that it hurts is said", async || {
+        number += 1;
+        rated(&host, &upstream, "learner", "good morning", number, "up").await;
+        host.log().contains("seems to hurt, and stays").then_some(())
+    })
+    .await;
     let history = history("learner").await;
     assert_eq!(versions(&history), [("read-tides".to_owned(), "active".to_owned())]);
     assert!(home.path().join("skills/learner/read-tides/SKILL.md").exists());

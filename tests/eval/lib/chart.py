@@ -12,7 +12,8 @@ def draw(result, meanings):
     x = lambda n: LEFT + (WIDTH - LEFT - RIGHT) * n / most  # noqa: E731
     y = lambda share: HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share  # noqa: E731
     text = lambda at, down, words, more="": f'<text x="{at:.1f}" y="{down:.1f}" {more}>{words}</text>'  # noqa: E731
-    title = f"Right skill in the prompt: {result['skills']} skills, {result['questions']} questions, {result['mode']}"
+    with_embedder = f" with {result['embedder']}" if result.get("embedder") else ""
+    title = f"Right skill in the prompt: {result['skills']} skills, {result['questions']} questions, {result['mode']}{with_embedder}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
         f'<title>{title}</title><rect width="100%" height="100%" fill="white"/>',

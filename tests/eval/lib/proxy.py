@@ -108,6 +108,8 @@ class Host:
                 shutil.rmtree(self.home)
                 raise SystemExit(f"the host does not start: {self.refusal}")
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        # An agent is known by its name when it has spoken.
+        self.ask("hello")
         self.settled()
         return self
 
@@ -137,11 +139,11 @@ class Host:
         return False
 
     def settled(self):
-        """Waits until every skill has its vector and every feedback its effect, on a build that says so."""
+        """Waits until every skill has its vector, on a build that says so. Feedback that is answered has its effect."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             _, _, body = self.request("GET", "/metrics")
-            waiting = re.findall(r"^metaclaw_(?:skill_vectors_missing|feedback_waiting)\S* (\S+)$", body.decode(), re.MULTILINE)
+            waiting = re.findall(r"^metaclaw_skill_vectors_missing\S* (\S+)$", body.decode(), re.MULTILINE)
             if all(float(number) == 0 for number in waiting):
                 return
             time.sleep(0.05)
@@ -163,16 +165,9 @@ class Host:
     def helped(self, turn, skill):
         """Says that this skill was of use in that turn. Returns why the host did not take it, or nothing."""
         body = json.dumps({"turn": turn, "reward": 1, "skills": [skill]})
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            status, _, text = self.request("POST", "/v1/feedback", body, {"x-agent-id": self.agent})
-            if status in (200, 202, 204):
-                return None
-            # A turn can be spoken of when it is durable, which is soon after its answer: then the host knows it by its id.
-            known, _, _ = self.request("GET", f"/v1/turns/{turn}")
-            if status != 404 or known == 200 or time.monotonic() > deadline:
-                return f"{status} {' '.join(text.decode(errors='replace').split())[:120]}"
-            time.sleep(0.01)
+        # A turn can be spoken of at once: the host waits until it is durable.
+        status, _, text = self.request("POST", "/v1/feedback", body, {"x-agent-id": self.agent})
+        return None if status == 200 else f"{status} {' '.join(text.decode(errors='replace').split())[:120]}"
 
     def request(self, method, path, body=None, headers=None):
         sent = {"content-type": "application/json", **(headers or {})}

@@ -31,7 +31,6 @@ const WARMUP: Kind = Integer(0, 1_000_000);
 const RATE: Kind = Number(0.0, 1.0);
 const LOSS: Kind = Choice(&["importance_sampling", "ppo", "cispo"]);
 const SAMPLE: Kind = Integer(16, 1 << 20);
-const CANDIDATES: Kind = Integer(0, 16);
 const KEEP: Kind = Integer(1, 10_000);
 const SEED: Kind = Integer(0, u32::MAX as i64);
 
@@ -170,19 +169,18 @@ pub(crate) const KEYS: &[Key] = &[
     key("rl.lora_rank", RANK, "8", "rank of the adapters, which is how much they can learn and cost"),
     key("rl.lora_alpha", ALPHA, "", "weight of the adapters; twice the rank by default"),
     key("rl.learning_rate", RATE, "0.0003", "how far one training step goes"),
-    key("rl.warmup_steps", WARMUP, "0", "so many first steps go less far, each further than the one before"),
+    key("rl.warmup_steps", WARMUP, "2", "so many first steps go less far, each further than the one before"),
     key("rl.loss", LOSS, "cispo", "what a training step makes small: importance_sampling, ppo or cispo"),
     key("rl.clip_low", Number(0.0, 1.0), "0.8", "ppo and cispo: the least ratio of probabilities, new to old, that counts in full"),
     key("rl.clip_high", Number(1.0, 1_000.0), "1.2", "ppo and cispo: the largest"),
     key("rl.max_tokens", SAMPLE, "1024", "tokens of a sample, prompt and answer; what is longer is not trained on"),
-    key("rl.candidates", CANDIDATES, "0", "how many more answers to a prompt are drawn and compared while nothing else is to be done"),
     key("rl.staleness.adapters", Integer(0, 1_000_000), "4", "a sample expires when so many adapters have come since; 0: with the next one"),
     key("rl.staleness.age", Time(MINUTE, 3_650 * DAY), "14days", "a sample expires when it is so old"),
     key("rl.staleness.skills", Bool, "false", "whether a sample expires as soon as its agent's skills change"),
     key("rl.keep", KEEP, "8", "how many adapters are kept of an agent beside the one in use"),
     key("rl.threads", Integer(0, 1_024), "0", "threads that train, at low priority; 0: one fewer than the machine has, but one at least"),
     key("rl.seed", SEED, "0", "what an agent's first adapter is drawn from"),
-    key("rl.gate.max_drift", Number(0.0, 1_000.0), "0.3", "how far a new adapter may be from the one before, in nats a token; further, and it does not serve"),
+    key("rl.gate.max_drift", Number(0.0, 1_000.0), "0.5", "how far a new adapter may be from the one before, in nats a token; further, and it does not serve"),
     key("rl.gate.prompts", Integer(0, 64), "4", "how many prompts that were not trained on a new adapter must answer sensibly"),
     key("rl.gate.judge", Bool, "false", "whether the judge compares those answers with the ones of the adapter before"),
     key("rl.gate.held_out", Integer(0, 1_000), "8", "of so many prompts one is kept out of training, to compare adapters by; 0: none is"),
@@ -289,7 +287,6 @@ pub(crate) const KEYS: &[Key] = &[
     key("agents.*.rl.clip_low", Number(0.0, 1.0), "", "as rl.clip_low"),
     key("agents.*.rl.clip_high", Number(1.0, 1_000.0), "", "as rl.clip_high"),
     key("agents.*.rl.max_tokens", SAMPLE, "", "as rl.max_tokens"),
-    key("agents.*.rl.candidates", CANDIDATES, "", "as rl.candidates"),
     key("agents.*.rl.staleness.adapters", Integer(0, 1_000_000), "", "as rl.staleness.adapters"),
     key("agents.*.rl.staleness.age", Time(MINUTE, 3_650 * DAY), "", "as rl.staleness.age"),
     key("agents.*.rl.staleness.skills", Bool, "", "as rl.staleness.skills"),

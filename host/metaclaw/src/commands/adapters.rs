@@ -8,7 +8,7 @@ use ::config::Paths;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use domain::{AgentId, InvalidAgentName};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::admin::Admin;
 use crate::cli::HostArgs;
@@ -144,12 +144,12 @@ fn list(of: &Of, paths: &Paths, json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     output::line(format_args!(
-        "{:<6} {:<11} {:<7} {:<21} {:>7} {:>8} {:>8}",
+        "{:<6} {:<11} {:<7} {:<21} {:>7} {:>8} {:>8}  reason",
         "number", "state", "came of", "made", "samples", "reward", "drift"
     ));
     for one in all {
         let metrics = &one["metrics"];
-        let number = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |number| format!("{number:.4}"));
+        let number = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |number| format!("{number:.3}"));
         output::line(format_args!(
             "{:<6} {:<11} {:<7} {:<21} {:>7} {:>8} {:>8}  {}",
             one["generation"],
@@ -158,7 +158,7 @@ fn list(of: &Of, paths: &Paths, json: bool) -> anyhow::Result<()> {
             text(&one["created"]),
             metrics["samples"].as_u64().map_or_else(|| "-".to_owned(), |count| count.to_string()),
             number(&metrics["mean_reward"]),
-            number(&metrics["drift"]),
+            number(&metrics["gate"]["drift"]),
             text(&one["reason"]),
         ));
     }
@@ -166,7 +166,12 @@ fn list(of: &Of, paths: &Paths, json: bool) -> anyhow::Result<()> {
 }
 
 fn show(generation: Option<u64>, of: &Of, paths: &Paths, json: bool) -> anyhow::Result<()> {
-    let one = of.find(generation, paths)?;
+    let mut one = of.find(generation, paths)?;
+    // A running host knows more: how its answers were rewarded.
+    if let (Ok(_), Some(generation)) = (Running::find(&paths.home, of.host.port), one["generation"].as_u64()) {
+        let path = ["agents", of.agent.as_str(), "adapters", &generation.to_string()];
+        one = super::runtime()?.block_on(of.reach(paths)?.look(&path))?;
+    }
     match json {
         true => output::json(&one),
         false => {
@@ -184,9 +189,14 @@ fn diff(from: u64, to: u64, of: &Of, paths: &Paths, json: bool) -> anyhow::Resul
     match json {
         true => output::json(&diff),
         false => {
-            for (name, value) in diff.as_object().into_iter().flatten() {
-                rows(name, value);
+            for side in ["from", "to"] {
+                let (one, metrics) = (&diff[side], &diff[side]["metrics"]);
+                rows(
+                    side,
+                    &json!({"adapter": one["generation"], "state": one["state"], "mean_reward": metrics["mean_reward"]}),
+                );
             }
+            rows("parameters", &diff["parameters"]);
         }
     }
     Ok(())
@@ -224,14 +234,20 @@ impl Of {
     /// One of them; without a number, the one that serves.
     fn find(&self, generation: Option<u64>, paths: &Paths) -> anyhow::Result<Value> {
         let known = self.known(paths)?;
-        let wanted = generation.or(known["head"].as_u64()).unwrap_or_default();
+        let wanted = generation.or(known["live"].as_u64()).unwrap_or_default();
         if wanted == 0 {
-            bail!("the model as it is answers for agent `{}`: `metaclaw adapters list` shows what there is", self.agent);
+            bail!(
+                "the model as it is answers for agent `{}`: `metaclaw adapters list` shows what there is",
+                self.agent
+            );
         }
         let all = known["adapters"].as_array();
         let one = all.into_iter().flatten().find(|one| one["generation"] == wanted);
         one.cloned().with_context(|| {
-            format!("agent `{}` has no adapter {wanted}: see `metaclaw adapters list --agent {}`", self.agent, self.agent)
+            format!(
+                "agent `{}` has no adapter {wanted}: see `metaclaw adapters list --agent {}`",
+                self.agent, self.agent
+            )
         })
     }
 }
@@ -244,7 +260,7 @@ fn told(done: &Value, how: &str, of: &Of, json: bool) {
     if json {
         return output::json(done);
     }
-    match done["generation"].as_u64() {
+    match done["live"].as_u64() {
         Some(generation) if generation > 0 => output::line(format_args!("{}@{generation} {how}", of.agent)),
         _ => output::line(format_args!("the model as it is answers for agent `{}`", of.agent)),
     }

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+pub(crate) mod adapters;
 mod agents;
 mod background;
 pub(crate) mod calls;
@@ -17,6 +18,7 @@ pub(crate) mod setup;
 pub(crate) mod skills;
 mod start;
 mod status;
+pub(crate) mod train;
 mod trial;
 
 use ::config::{LoadOptions, Loaded, Paths};
@@ -46,6 +48,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Calls(args) => calls::run(&args, &paths, cli.json),
         Command::Keys(args) => keys::run(&args, &paths, cli.json),
         Command::Skills(args) => skills::run(args, &paths, cli.json),
+        Command::Train(args) => train::run(&args, &paths, cli.json),
+        Command::Adapters(args) => adapters::run(&args, &paths, cli.json),
         Command::Policy(args) => policy::run(args, &paths, cli.json),
         Command::Models(args) => runtime()?.block_on(models::run(args, &paths.home, cli.json)),
         Command::Config(args) => config::run(args, &paths, cli.json),

@@ -49,13 +49,9 @@ enum SkillsCommand {
     /// Say which skills a question would be given, and why each one or why not
     #[command(after_help = "Examples:
   metaclaw skills explain --agent researcher \"what do I owe the plumber?\"
-  metaclaw skills explain \"sort my inbox\" --json")]
-    Explain {
-        /// What a user says
-        text: String,
-        #[command(flatten)]
-        of: OfAgent,
-    },
+  metaclaw skills explain \"sort my inbox\" --json
+  metaclaw skills explain --agent researcher --session s1 \"and in French?\"    what the session's prompt would have then")]
+    Explain(explain::ExplainArgs),
     /// Check a SKILL.md and put it where an agent, or every agent, sees it; a running host takes it up within a second
     #[command(after_help = "Examples:
   metaclaw skills add ./cite-sources/SKILL.md --agent researcher
@@ -154,9 +150,7 @@ pub(crate) fn run(args: SkillsArgs, paths: &Paths, json: bool) -> anyhow::Result
     match args.command {
         SkillsCommand::List(of) => list(&dir()?, &of.id(), json),
         SkillsCommand::Show { name, of } => show(&dir()?, &name, &of.id(), json),
-        SkillsCommand::Explain { text, of } => {
-            explain::run(&super::load(paths, super::lenient())?.config, &of.id(), &text, json)
-        }
+        SkillsCommand::Explain(args) => explain::run(&args, paths, json),
         SkillsCommand::Add(args) => add(&dir()?, &args, json),
         SkillsCommand::Import(args) => bundles::import(&dir()?, &args, json),
         SkillsCommand::Export(args) => bundles::export(&dir()?, &args, json),

@@ -19,6 +19,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use training::Training;
 
 use crate::cli::StartArgs;
 use crate::evolver::HostEvolver;
@@ -26,6 +27,7 @@ use crate::exit::Exit;
 use crate::keyring::{self, KeyWatch};
 use crate::reloading::{ReloadParts, Reloader};
 use crate::running::Running;
+use crate::trainer::TrainedHost;
 use crate::wiring::{self, Parts};
 use crate::{logging, output, service_manager};
 
@@ -140,14 +142,15 @@ async fn open_store(config: &Config) -> anyhow::Result<Store> {
     }
 }
 
-/// Serves until a signal, then shuts down in this order: 1 no new connections, 2 streams under way finish, 3 the last turns
-/// are recorded and the store closed, 4 guests and models stop. A second signal ends everything at once; what was
+/// Serves until a signal, then shuts down in this order: 1 no new connections, and what is being trained is left for the next
+/// start, 2 streams under way finish, 3 the last turns are recorded and the store closed, 4 guests and models stop. A second signal ends everything at once; what was
 /// acknowledged is durable already.
 fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, parts: Parts) -> anyhow::Result<()> {
     let Serving { paths, options, config, running, json } = *serving;
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
     let learning_metrics = learning::Metrics::new(&mut registry);
+    let training_metrics = training::Metrics::new(&mut registry);
     let Doors { front, admin, ring } = doors;
     let Parts { engine, registries, skills, backends, configured, .. } = parts;
     runtime.block_on(async {
@@ -164,6 +167,9 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
         }));
         let learning = Learning::new(host.store(), host.skills(), config.skills_dir.clone(), learning_metrics);
         let learner = Driver::new(learning.clone(), Arc::new(HostEvolver(host.clone())));
+        let trained = TrainedHost::new(host.clone(), &backends)?;
+        let training = Training::new(host.store(), training_metrics, trained.clone());
+        let trainer = training::Driver::new(training.clone());
         let access = Access::new(config.server.api_key.as_ref(), &config.server.agent_keys, ring);
         let bounds = Arc::new(ArcSwap::from_pointee(wiring::bounds(&config.server)));
         let parts = ReloadParts {
@@ -173,6 +179,8 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             access: access.clone(),
             bounds: bounds.clone(),
             backends,
+            trained: trained.clone(),
+            training: training.clone(),
         };
         let reloader = Reloader::new(paths, options, parts, config);
         let stop = CancellationToken::new();
@@ -184,6 +192,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             let app = AdminApp {
                 host: host.clone(),
                 learning,
+                training: training.clone(),
                 registry: registry.clone(),
                 access: access.clone(),
                 reload,
@@ -198,7 +207,7 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
                 serve.await;
             }
         };
-        let app = App { host: host.clone(), registry, access, bounds };
+        let app = App { host: host.clone(), training, registry, access, bounds };
         // Whoever reads the greeting may look for this host, and stop it, at once.
         running.announce(&config.home).context("the note of the running host could not be written")?;
         greet(config, running, json);
@@ -212,14 +221,19 @@ fn serve(runtime: &Runtime, serving: &Serving<'_>, doors: Doors, store: Store, p
             let reload = reloader.run(hangup, asks, stop.clone());
             let living = service_manager::keep_saying(|| engine.is_healthy(), stop.clone());
             let keys = key_watch.run(stop.clone());
+            let train = async {
+                tokio::join!(trainer.run(stop.clone()), trained.tidy_up(stop.clone()));
+            };
             let ending = service_manager::say_that_it_stops(stop.clone());
             let learn = learner.run(stop.clone());
-            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys, learn, ending);
+            let (cut, ..) = tokio::join!(serve, idle, reload, living, serve_admin, keys, learn, train, ending);
             if cut > 0 {
                 output::note(format_args!(
                     "{cut} connections were still busy after the grace period and have been cut"
                 ));
             }
+            trained.close().await;
+            drop(trained);
             match Arc::try_unwrap(host) {
                 Ok(host) => host.close().await,
                 Err(_) => tracing::error!("a request outlived its connection: the last turns may not be recorded"),

@@ -39,6 +39,7 @@ pub(crate) fn status(args: &HostArgs, paths: &Paths, json: bool) -> anyhow::Resu
         output::line(format_args!("not taken over: {problem}"));
     }
     super::skills::show_learning(&ready["learning"]);
+    super::train::show_training(&ready["training"], &ready["adapters"]);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ mod show;
 use std::time::Duration;
 
 use ::config::Paths;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use domain::AgentId;
 use serde_json::{Value, json};
@@ -25,7 +25,7 @@ pub(crate) use show::show_training;
   metaclaw train status --follow
   metaclaw train step --agent researcher --wait
   metaclaw train pause --agent researcher
-  metaclaw train status --json | jq '.lanes[] | {agent, generation, eligible}'
+  metaclaw train status --json | jq '.agents[] | {agent, generation, samples}'
 
 Agents of the mode rl that the embedded model answers train by themselves as soon as there is a batch
 (`rl.batch_size`); with `rl.manual_train_trigger`, and in the mode auto, only when `step` says so.")]
@@ -117,17 +117,17 @@ fn status(agent: Option<&AgentId>, stay: bool, host: &HostArgs, paths: &Paths, j
         output::json(&state);
         return Ok(());
     }
-    if lanes(&state).next().is_none() {
+    if agents(&state).next().is_none() {
         output::line("no agent trains: see `mode: rl`, and docs/training.md");
     }
-    lanes(&state).for_each(show::lane);
+    agents(&state).for_each(show::agent);
     Ok(())
 }
 
 /// The state of this agent's training alone.
 fn only(mut state: Value, agent: Option<&AgentId>) -> anyhow::Result<Value> {
-    if let (Some(agent), Some(all)) = (agent, state["lanes"].as_array_mut()) {
-        all.retain(|lane| lane["agent"] == agent.as_str());
+    if let (Some(agent), Some(all)) = (agent, state["agents"].as_array_mut()) {
+        all.retain(|one| one["agent"] == agent.as_str());
         if all.is_empty() {
             bail!("agent `{agent}` does not train: set `agents.{agent}.mode` to rl, or see `metaclaw train status`");
         }
@@ -144,41 +144,67 @@ fn step(
 ) -> anyhow::Result<()> {
     let admin = reach(host, paths)?;
     let runtime = super::runtime()?;
-    let before = runtime.block_on(admin.look(&["training"]))?;
-    let agents = match agent {
+    match wait {
+        Some(timeout) => runtime.block_on(waited(&admin, agent, timeout, json)),
+        None => runtime.block_on(begun(&admin, agent, json)),
+    }
+}
+
+/// Tells the host to take steps, and no more.
+async fn begun(admin: &Admin, agent: Option<&AgentId>, json: bool) -> anyhow::Result<()> {
+    let names = match agent {
         Some(agent) => vec![agent.to_string()],
-        None => lanes(&before).filter(|lane| is_to_train(lane)).map(|lane| text(&lane["agent"])).collect(),
+        None => {
+            let state = admin.look(&["training"]).await?;
+            agents(&state).filter(|one| is_to_train(one)).map(|one| text(&one["agent"])).collect()
+        }
     };
-    if agents.is_empty() {
+    if names.is_empty() {
         bail!("no agent has samples to train on: `metaclaw train status` says what each one waits for");
     }
-    let mut begun = Vec::new();
-    for agent in &agents {
-        begun.push(runtime.block_on(admin.order(&["agents", agent, "training", "step"]))?);
+    let mut steps = Vec::new();
+    for name in &names {
+        steps.push(admin.order(&["agents", name, "training", "step"]).await?);
     }
-    let Some(timeout) = wait else {
-        match json {
-            true => output::json(&json!({ "steps": begun })),
-            false => agents.iter().for_each(|agent| {
-                output::line(format_args!("agent `{agent}` trains a step: `metaclaw train status --follow` shows it"));
-            }),
+    match json {
+        true => output::json(&json!({ "steps": steps })),
+        false => steps.iter().for_each(|step| {
+            let (agent, samples) = (text(&step["agent"]), &step["samples"]);
+            output::line(format_args!(
+                "agent `{agent}` trains on {samples} samples: `metaclaw train status --follow` shows it"
+            ));
+        }),
+    }
+    Ok(())
+}
+
+/// Has the host take steps, and shows how they go.
+async fn waited(admin: &Admin, agent: Option<&AgentId>, timeout: Duration, json: bool) -> anyhow::Result<()> {
+    let seconds = timeout.as_secs().to_string();
+    let name = agent.map(AgentId::to_string).unwrap_or_default();
+    let mut query = vec![("timeout", seconds.as_str())];
+    if agent.is_some() {
+        query.push(("agent", &name));
+    }
+    let patience = timeout + Duration::from_secs(10);
+    let done = admin.order_long(&["train_step"], &query, patience);
+    let done = follow::meanwhile(admin, agent, !json, done).await?;
+    let steps = || done["steps"].as_array().into_iter().flatten();
+    match json {
+        true => output::json(&done),
+        false => {
+            steps().for_each(|step| output::line(format_args!("{}: {}", text(&step["agent"]), show::outcome(step))))
         }
-        return Ok(());
-    };
-    let done = runtime.block_on(follow::steps(&admin, &before, &agents, timeout, !json))?;
-    if json {
-        output::json(&json!({ "steps": done }));
     }
-    let failed = done.iter().find(|step| step["state"] != "live" && step["state"] != "shadow");
-    match failed {
-        Some(step) => bail!("the step of agent `{}`: {}", text(&step["agent"]), show::outcome(step)),
+    match steps().find(|step| step["state"] == "rejected") {
+        Some(step) => bail!("the new adapter of agent `{}` does not serve", text(&step["agent"])),
         None => Ok(()),
     }
 }
 
-/// Whether a step without a name means this lane as well.
-fn is_to_train(lane: &Value) -> bool {
-    lane["refused"].is_null() && lane["paused"] != true && lane["eligible"].as_u64().is_some_and(|count| count > 0)
+/// Whether a step without a name means this agent as well.
+fn is_to_train(one: &Value) -> bool {
+    one["refused"].is_null() && one["paused"] != true && one["samples"]["eligible"].as_u64() > Some(0)
 }
 
 fn order(of: &OfAgent, word: &str, done: &str, paths: &Paths, json: bool) -> anyhow::Result<()> {
@@ -195,12 +221,8 @@ fn reach(host: &HostArgs, paths: &Paths) -> anyhow::Result<Admin> {
     Admin::must(&Running::find(&paths.home, host.port)?, host.admin_key.as_deref())
 }
 
-fn lanes(state: &Value) -> impl Iterator<Item = &Value> {
-    state["lanes"].as_array().into_iter().flatten()
-}
-
-fn lane<'a>(state: &'a Value, agent: &str) -> anyhow::Result<&'a Value> {
-    lanes(state).find(|lane| lane["agent"] == *agent).with_context(|| format!("agent `{agent}` does not train any more"))
+fn agents(state: &Value) -> impl Iterator<Item = &Value> {
+    state["agents"].as_array().into_iter().flatten()
 }
 
 /// Judges and clients choose some of these words.

@@ -34,6 +34,15 @@ pub(super) async fn end(State(app): State<AdminApp>, Path((id, session)): Path<(
     answer(ended.await)
 }
 
+/// `GET /admin/agents/{id}/sessions/{session}/skills`: those that its prompt has.
+pub(super) async fn skills(State(app): State<AdminApp>, Path((id, session)): Path<(String, String)>) -> Response<Body> {
+    let skills = || {
+        let session = session.parse().map_err(|_| HttpError::NoSession)?;
+        Ok(json!({"skills": app.host.skills_in(&named(&id)?, &session)}))
+    };
+    answer(skills())
+}
+
 pub(super) fn named(id: &str) -> Result<AgentId, HttpError> {
     AgentId::from_trusted(id).map_err(|_| HttpError::NoAgent)
 }

@@ -63,7 +63,7 @@ pub(super) async fn retire(State(app): State<AdminApp>, Path((id, name)): OfAgen
 }
 
 /// A value of the query; none of ours needs escaping.
-fn value<'a>(query: &'a Option<String>, name: &str) -> Option<&'a str> {
+pub(super) fn value<'a>(query: &'a Option<String>, name: &str) -> Option<&'a str> {
     let pairs = query.as_deref().unwrap_or_default().split('&');
     pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
 }

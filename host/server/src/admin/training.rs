@@ -44,6 +44,12 @@ pub(super) async fn adapters(State(app): State<AdminApp>, Path(id): Path<String>
     answer(all.await)
 }
 
+/// `GET /admin/agents/{id}/adapters/{generation}`
+pub(super) async fn adapter(State(app): State<AdminApp>, Path((id, generation)): OfAgent) -> Response<Body> {
+    let one = async { Ok::<_, HttpError>(app.training.adapter(&named(&id)?, number(&generation)?).await?) };
+    answer(one.await)
+}
+
 /// `GET /admin/agents/{id}/adapters/{generation}/diff/{other}`
 pub(super) async fn diff(
     State(app): State<AdminApp>,

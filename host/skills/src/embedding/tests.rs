@@ -83,7 +83,7 @@ fn each_skill_is_embedded_once_also_across_starts() {
         vector: Some(&[1.0, 0.0]),
         mode: domain::RetrievalMode::Hybrid,
         sizes: TemplateSizes { general: 0, specific: 0 },
-        experience: None,
+        learned: None,
     };
     assert_eq!(tree.library(&b).rank(&question, 6)[0].skill.name.as_str(), "night-shift");
     tree.close();

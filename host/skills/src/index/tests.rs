@@ -161,7 +161,7 @@ fn library() -> (Vec<Skill>, Index) {
 }
 
 fn found<'a>(skills: &'a [Skill], index: &Index, query: &str) -> Vec<(&'a str, f32)> {
-    index.search(query, 16).into_iter().map(|(at, score)| (skills[at].name.as_str(), score)).collect()
+    index.search(query, 16, |_| false).into_iter().map(|(at, score)| (skills[at].name.as_str(), score)).collect()
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn scores_fall_and_k_bounds_them() {
     let all = found(&skills, &index, query);
     assert!(all.len() >= 4, "{all:?}");
     assert!(all.windows(2).all(|pair| pair[0].1 >= pair[1].1) && all.iter().all(|hit| hit.1 > 0.0), "{all:?}");
-    assert_eq!(index.search(query, 3).len(), 3);
-    assert_eq!(index.search(query, 0), []);
+    assert_eq!(index.search(query, 3, |_| false).len(), 3);
+    assert_eq!(index.search(query, 0, |_| false), []);
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn forms_of_a_word_are_related_and_neighbours_are_not() {
 #[test]
 fn no_skills_no_hits() {
     let index = Index::build::<Skill>(&[]);
-    assert_eq!(index.search("debug", 16), []);
+    assert_eq!(index.search("debug", 16, |_| false), []);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use domain::{Digest, SkillScope};
 
 use super::*;
-use crate::{Embedder, embed_now};
+use crate::{Embedder, Ends, Experience, Use, embed_now};
 
 /// Knows four subjects, each by a few words.
 pub(crate) struct Subjects;
@@ -67,7 +67,7 @@ fn library() -> Arc<Library> {
 const SIZES: TemplateSizes = TemplateSizes { general: 6, specific: 10 };
 
 fn question<'a>(text: &'a str, vector: Option<&'a [f32]>, mode: RetrievalMode) -> Question<'a> {
-    Question { text, vector, mode, sizes: SIZES, experience: None }
+    Question { text, vector, mode, sizes: SIZES, learned: None }
 }
 
 fn found(library: &Library, text: &str, mode: RetrievalMode) -> Vec<String> {
@@ -133,32 +133,95 @@ fn a_skill_that_is_not_understood_yet_is_found_by_its_words() {
     assert!(found(&library, "speak French", RetrievalMode::Hybrid).contains(&"speak-french".to_owned()));
 }
 
-struct Seen(Vec<(&'static str, Vec<f32>, f32)>);
+/// What came of skills: the name, the questions that it helped with, and how its turns ended, good and bad.
+struct Seen(Vec<(&'static str, Vec<f32>, (f32, f32))>);
 
 impl Experience for Seen {
-    fn each(&self, visit: &mut dyn FnMut(&str, &[f32], f32)) {
-        self.0.iter().for_each(|(name, helped, harm)| visit(name, helped, *harm));
+    fn all(&self) -> Ends {
+        let sum = |of: fn(&(f32, f32)) -> f32| self.0.iter().map(|(_, _, ends)| of(ends)).sum::<f32>();
+        Ends { good: sum(|ends| ends.0) + 20.0, bad: sum(|ends| ends.1) }
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&str, Use<'_>)) {
+        for (name, helped, (good, bad)) in &self.0 {
+            let digest = skills().into_iter().find(|skill| skill.name.as_str() == *name).map(|skill| skill.digest);
+            visit(name, Use { helped, left: 1.0, ends: Ends { good: *good, bad: *bad }, digest });
+        }
     }
 }
 
+const FINE: (f32, f32) = (0.0, 0.0);
+const HARMFUL: (f32, f32) = (0.0, 9.0);
+
 #[test]
-fn experience_moves_a_skill_and_harm_sinks_it() {
+fn experience_moves_a_skill() {
     let library = library();
     let seen = Seen(vec![
-        ("good-night", vec![0.0, 3.0, 0.0, 0.0], 0.0),
-        ("speak-french", Vec::new(), 0.9),
-        ("gone", vec![1.0, 0.0, 0.0, 0.0], 0.0),
-        ("keep-invoices", vec![1.0], 0.0),
+        ("good-night", vec![0.0, 3.0, 0.0, 0.0], FINE),
+        ("gone", vec![1.0, 0.0, 0.0, 0.0], FINE),
+        ("keep-invoices", vec![1.0], FINE),
     ]);
-    let rank = |text: &str, experience| -> Vec<String> {
+    let learned = Learned::of(&library, &seen);
+    let rank = |text: &str, learned| -> Vec<String> {
         let vector = Subjects.embed(text).unwrap();
-        let question = Question { experience, ..question(text, Some(&vector), RetrievalMode::Hybrid) };
+        let question = Question { learned, ..question(text, Some(&vector), RetrievalMode::Hybrid) };
         library.rank(&question, 1).iter().map(|hit| hit.skill.name.to_string()).collect()
     };
     assert_eq!(rank("paris", None), ["speak-french"]);
-    assert_eq!(rank("paris", Some(&seen)), ["good-night"]);
-    assert_eq!(rank("tired", Some(&seen)), ["good-night"]);
-    assert_eq!(rank("the plumber", Some(&seen)), ["keep-invoices"], "what does not fit changes nothing");
+    let sinks = Seen([seen.0.clone(), vec![("speak-french", Vec::new(), HARMFUL)]].concat());
+    let sinks = Learned::of(&library, &sinks);
+    assert_eq!(rank("paris", Some(&sinks)), ["good-night"]);
+    assert_eq!(rank("tired", Some(&learned)), ["good-night"]);
+    assert_eq!(rank("the plumber", Some(&learned)), ["keep-invoices"], "what does not fit changes nothing");
+}
+
+#[test]
+fn what_harms_is_not_chosen_even_where_it_alone_fits() {
+    let library = library();
+    use RetrievalMode::{Bm25, Embedding, Hybrid, Template};
+    let chosen = |mode, ends, known: bool| -> Vec<Candidate> {
+        let learned = Learned::of(&library, &Seen(vec![("speak-french", Vec::new(), ends)]));
+        let vector = Subjects.embed("speak french in paris").unwrap();
+        let question = question("speak french in paris", known.then_some(&*vector), mode);
+        library.explain(&Question { learned: Some(&learned), ..question }, 6)
+    };
+    let verdict = |candidates: Vec<Candidate>| {
+        let one = candidates.into_iter().find(|candidate| candidate.skill.name.as_str() == "speak-french").unwrap();
+        (one.verdict, one.harm > 0.25)
+    };
+    for (mode, known) in [(Bm25, false), (Embedding, true), (Hybrid, true), (Hybrid, false)] {
+        assert_eq!(verdict(chosen(mode, (20.0, 1.0), known)), (Verdict::Chosen, false), "{}", mode.as_str());
+        assert_eq!(verdict(chosen(mode, HARMFUL, known)), (Verdict::Harms, true), "{}", mode.as_str());
+    }
+    assert!(verdict(chosen(Template, HARMFUL, true)) != (Verdict::Harms, true), "MetaClaw's lists rank nothing");
+}
+
+#[test]
+fn a_little_harm_costs_a_little() {
+    let library = Library::of(vec![skill("a", "bed"), skill("b", "bed")]);
+    embed_now(&library, &Subjects, None);
+    struct Blamed(f32);
+    impl Experience for Blamed {
+        fn all(&self) -> Ends {
+            Ends { good: 20.0, bad: self.0 }
+        }
+
+        fn each(&self, visit: &mut dyn FnMut(&str, Use<'_>)) {
+            let digest = Some(skill("a", "bed").digest);
+            visit("a", Use { helped: &[], left: 1.0, ends: Ends { good: 2.0, bad: self.0 }, digest });
+            // Another text than the library's: it is not that one's fault.
+            visit("b", Use { helped: &[], left: 1.0, ends: Ends { good: 0.0, bad: 100.0 }, digest });
+        }
+    }
+    let names = |bad| -> Vec<String> {
+        let (learned, vector) = (Learned::of(&library, &Blamed(bad)), Subjects.embed("tired").unwrap());
+        let question = question("tired", Some(&vector), RetrievalMode::Embedding);
+        let hits = library.rank(&Question { learned: Some(&learned), ..question }, 6);
+        hits.iter().map(|hit| hit.skill.name.to_string()).collect()
+    };
+    assert_eq!(names(0.0), ["a", "b"]);
+    assert_eq!(names(3.0), ["b", "a"]);
+    assert_eq!(names(30.0), ["b"]);
 }
 
 /// What has moved far is nearer to everything; that alone is no reason to choose it.
@@ -170,13 +233,42 @@ fn a_skill_that_has_moved_must_come_a_little_nearer() {
     // A cosine of 0.31: enough, but for one that has moved.
     let vector = [0.0, 0.95, 0.0, 0.31];
     let found = |seen: &Seen| {
-        let experience = Some(seen as &dyn Experience);
-        let question = Question { experience, ..question("zeitgeist", Some(&vector), RetrievalMode::Hybrid) };
-        library.rank(&question, 1).len()
+        let learned = Learned::of(&library, seen);
+        let question = question("zeitgeist", Some(&vector), RetrievalMode::Hybrid);
+        library.rank(&Question { learned: Some(&learned), ..question }, 1).len()
     };
     assert_eq!(found(&Seen(Vec::new())), 1);
-    assert_eq!(found(&Seen(vec![("a", far(0.1), 0.0)])), 1);
-    assert_eq!(found(&Seen(vec![("a", far(50.0), 0.0)])), 0);
+    assert_eq!(found(&Seen(vec![("a", far(0.1), FINE)])), 1);
+    assert_eq!(found(&Seen(vec![("a", far(50.0), FINE)])), 0);
+}
+
+#[test]
+fn what_was_learned_is_about_one_library_as_it_was() {
+    let library = library();
+    let learned = Learned::of(&library, &Seen(Vec::new()));
+    assert!(learned.fits(&library));
+    let mut more = skills();
+    more.push(skill("another", "of them"));
+    assert!(!learned.fits(&Library::of(more)));
+    embed_now(&library, &Subjects, None);
+    assert!(!learned.fits(&library), "its skills are understood anew");
+}
+
+#[test]
+fn scores_of_some_are_those_of_the_ranking() {
+    let library = library();
+    let vector = Subjects.embed("paris, a panic").unwrap();
+    let learned = Learned::of(&library, &Seen(vec![("speak-french", vec![0.0, 0.0, 2.0, 0.0], FINE)]));
+    for vector in [Some(&*vector), None] {
+        let question =
+            Question { learned: Some(&learned), ..question("paris, french bug", vector, RetrievalMode::Hybrid) };
+        let hits = library.rank(&question, 6);
+        assert!(!hits.is_empty());
+        for hit in hits {
+            let scores = library.scores(&question, &[hit.skill.name.as_str(), "no-such"]);
+            assert_eq!(scores, [Some(hit.score), None]);
+        }
+    }
 }
 
 #[test]

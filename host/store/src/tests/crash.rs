@@ -72,7 +72,8 @@ async fn work(store: Store) -> StoreError {
                 if let Err(error) = store.record_turn(record.clone()).await {
                     return error;
                 }
-                let completion = vec![u32::try_from(history.len()).unwrap()];
+                // Each its own, also of one that began where another was killed.
+                let completion = record.id.0.as_bytes().iter().copied().map(u32::from).collect();
                 let tokens = TokenTrace { prompt: (0..3000).collect(), completion, ..TokenTrace::default() };
                 match store.capture(sample_of(&record, Some(tokens)), KEEP).await {
                     Ok(_) => println!("\nack {}", record.id),

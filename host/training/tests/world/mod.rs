@@ -1,6 +1,6 @@
 //! A host in small: the real store, a small made-up model with its real engine and trainer, and agents that are whatever a test says.
 #![allow(dead_code, reason = "each test program uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods, reason = "tests")]
 
 #[path = "../../../local-model/tests/common/mod.rs"]
 mod models;

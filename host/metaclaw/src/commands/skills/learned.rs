@@ -293,7 +293,7 @@ async fn look_back(agent: &AgentId, paths: &Paths) -> anyhow::Result<Value> {
     Ok(history?)
 }
 
-fn reach(host: &HostArgs, paths: &Paths) -> anyhow::Result<Admin> {
+pub(super) fn reach(host: &HostArgs, paths: &Paths) -> anyhow::Result<Admin> {
     Admin::must(&Running::find(&paths.home, host.port)?, host.admin_key.as_deref())
 }
 
