@@ -81,7 +81,7 @@ class Trial:
         self.order, self.events = random.Random(args.seed), house.Events(args.seed)
         self.houses = house.houses(self.agents, args.seed)
         self.form = {name: {agent: forms[0] for agent, forms in of.items()} for name, of in self.houses.items()}
-        self.whose, self.sessions, self.ended, self.lock = {}, Counter(), 0, threading.Lock()
+        self.whose, self.sessions, self.ended, self.looks, self.lock = {}, Counter(), 0, 0, threading.Lock()
         self.wrong = []
 
     def run(self):
@@ -211,15 +211,21 @@ class Trial:
             running.until("what was learned is in the prompts", lambda: all(self.knows(a) for a in self.agents), patience=15)
 
     def knows(self, agent):
-        """Whether skills that are in the folder reach the prompt: in a session that never ends, and so is no lesson."""
+        """Whether skills that are in the folder reach the prompt."""
         names = [folder.name for folder in (self.host.home / "skills" / agent).glob("*") if folder.name in house.BY_NAME]
         for name in names:
             question, event = self.question(agent, [name], 0)
-            self.host.chat(agent, "looking", [{"role": "user", "content": question}])
+            self.look(agent, question)
             form = house.BY_NAME[name].said.search((self.host.home / "skills" / agent / name / "SKILL.md").read_text())
             if form and f"`{form.group(1)}`" not in self.model.prompts[event.number][-1]:
                 return False
         return True
+
+    def look(self, agent, question):
+        """In a session of its own, since within one the choice of skills is kept; it never ends, and so is no lesson."""
+        with self.lock:
+            self.looks += 1
+        self.host.chat(agent, f"looking-{self.looks}", [{"role": "user", "content": question}])
 
     def sabotage(self):
         """What a host that mixes agents up would do."""
@@ -230,7 +236,7 @@ class Trial:
 
     def knows_only_own(self, agent):
         question, event = self.question(agent, ["sign-offs"], 0)
-        self.host.chat(agent, "looking", [{"role": "user", "content": question}])
+        self.look(agent, question)
         return not self.foreign(agent, self.model.prompts[event.number][-1])
 
     def foreign(self, agent, text):
