@@ -67,7 +67,7 @@ async fn every_broken_home_is_diagnosed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_healthy_home_there_is_nothing_to_say() {
     let upstream = Upstream::echo().await;
-    let home = Home::with(&upstream, "proxy: { port: 0 }\nagents: { researcher: { mode: rl } }\n");
+    let home = Home::with(&upstream, "proxy: { port: 0 }\nagents: { researcher: { mode: skills_only } }\n");
     chmod(&home, "", 0o700);
     home.skill("_shared", "pack-boxes", "Use when packing boxes for a move.", "Heavy things go below.");
     for running in [false, true] {

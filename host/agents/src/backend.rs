@@ -59,7 +59,7 @@ pub(crate) enum BackendBody {
     /// Events whose tool calls are decided on.
     Gated(Box<Gated>),
     /// From the model in this process.
-    Embedded(EmbeddedBody),
+    Embedded(Box<EmbeddedBody>),
     /// Made by the host.
     Own(Option<Bytes>),
 }

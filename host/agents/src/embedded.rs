@@ -172,7 +172,7 @@ impl EmbeddedBody {
     async fn answering(mut self) -> Result<Answering, EmbeddedError> {
         let tokens = self.tokens.clone();
         let body = match self.streamed {
-            true => BackendBody::Embedded(self),
+            true => BackendBody::Embedded(Box::new(self)),
             false => BackendBody::Whole(poll_fn(|cx| self.poll_data(cx)).await.transpose()?),
         };
         Ok(Answering { body, tokens, adapter: 0 })

@@ -251,12 +251,15 @@ impl Context<'_> {
                 VersionState::Retired if alike > SAME && was_harmful(version) => {
                     return Err(format!("{} said this, and was retired: {HURT}", version.name));
                 }
-                VersionState::Candidate if version.name != document.name.as_str() => {
-                    if twins.likeness(other.name.as_str(), &other.description, &other.body) > ALIKE {
-                        return Err(format!("the candidate {} says much the same", version.name));
-                    }
+                VersionState::Candidate if version.name == document.name.as_str() && alike > SAME => {
+                    return Err("it waits as a candidate already".to_owned());
                 }
-                VersionState::Candidate if alike > SAME => return Err("it waits as a candidate already".to_owned()),
+                VersionState::Candidate
+                    if version.name != document.name.as_str()
+                        && twins.likeness(other.name.as_str(), &other.description, &other.body) > ALIKE =>
+                {
+                    return Err(format!("the candidate {} says much the same", version.name));
+                }
                 _ => {}
             }
         }

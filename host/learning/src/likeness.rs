@@ -43,7 +43,7 @@ impl<'a> Twins<'a> {
         let cosine: f32 = own.iter().zip(&other).map(|(a, b)| a * b).sum();
         // On the scale of words: what is above the line is alike, the nearer the more so, and never the same.
         let over = (cosine - embedder.twins()) / (1.0 - embedder.twins());
-        if over > 0.0 { ALIKE + (SAME - ALIKE) * over.min(1.0).max(f32::EPSILON) } else { words }
+        if over > 0.0 { ALIKE + (SAME - ALIKE) * over.clamp(f32::EPSILON, 1.0) } else { words }
     }
 
     /// The skill that says most nearly the same, if one is alike; those in `but` are not asked.

@@ -77,11 +77,14 @@ impl TrainedHost {
 
     /// Ends what is being trained, and waits for it. Models answer on.
     pub(crate) async fn close(&self) {
+        self.retire_all();
+        self.close_retired().await;
+    }
+
+    fn retire_all(&self) {
         let mut trainers = self.trainers();
         let all: Vec<_> = trainers.present.drain().map(|(_, (_, trainer))| trainer).collect();
         trainers.retired.extend(all);
-        drop(trainers);
-        self.close_retired().await;
     }
 
     async fn close_retired(&self) {

@@ -71,7 +71,7 @@ async fn step(training: &Training, query: &str) -> Result<Value, HttpError> {
             }
         }
     }
-    Ok(summary(steps.into_iter().flatten().collect()))
+    Ok(summary(&steps.into_iter().flatten().collect::<Vec<_>>()))
 }
 
 /// Every agent that has samples to train on.
@@ -111,7 +111,7 @@ async fn outcome(training: &Training, agent: &AgentId, now: &Value) -> Result<Va
 }
 
 /// In MetaClaw's words, of all of them together, and each by itself.
-fn summary(steps: Vec<Value>) -> Value {
+fn summary(steps: &[Value]) -> Value {
     let count = |step: &Value| step["samples"].as_f64().unwrap_or_default();
     let samples: f64 = steps.iter().map(count).sum();
     let whole: u64 = steps.iter().filter_map(|step| step["samples"].as_u64()).sum();

@@ -77,11 +77,11 @@ mod tests {
 
     use super::*;
 
-    fn stored(prompt: u32, length: usize, reward: f32, weight: f32) -> StoredSample {
+    fn stored(prompt: u32, length: u32, reward: f32, weight: f32) -> StoredSample {
         let tokens = TokenTrace {
             prompt: vec![7, prompt].into(),
-            completion: (0..length).map(|at| at as u32).collect(),
-            logprobs: vec![-1.0; length],
+            completion: (0..length).collect(),
+            logprobs: vec![-1.0; length as usize],
             ..TokenTrace::default()
         };
         StoredSample {

@@ -175,11 +175,11 @@ impl Driver {
             if waiting > 0 && self.is_to_expire(&agent, &settings) {
                 training.expire(&agent, &settings).await?;
             }
-            if let Some(head) = heads.get(&agent).filter(|_| self.watch.remove(&agent)) {
-                if training.watch(head, &settings).await? {
-                    next = next.min(CALM);
-                    continue;
-                }
+            if let Some(head) = heads.get(&agent).filter(|_| self.watch.remove(&agent))
+                && training.watch(head, &settings).await?
+            {
+                next = next.min(CALM);
+                continue;
             }
             let wanted = training.lane(&agent).now().wanted;
             let enough = of(SampleState::Eligible) >= settings.batch_size as u64 && settings.mode == Mode::Ready;

@@ -125,6 +125,8 @@ impl Answers {
 mod tests {
     use super::*;
 
+    type Change = fn(&mut Evidence);
+
     fn evidence() -> Evidence {
         let answers = Answers { asked: 4, length: 80, parent_length: 80, ..Answers::default() };
         let judged = Pairs { better: 3, worse: 3, equal: 2, failed: 0 };
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_worse_is_refused_and_the_reason_said() {
-        let cases: [(&str, fn(&mut Evidence)); 8] = [
+        let cases: [(&str, Change); 8] = [
             ("drifts 0.501 nats", |e| e.drift = Some(0.5009)),
             ("drifts NaN", |e| e.drift = Some(f64::NAN)),
             ("3 of 4 answers are empty", |e| e.answers.empty = 3),

@@ -21,11 +21,11 @@ async fn the_log_and_the_differences_are_the_same_without_a_host() {
     })
     .await;
     let asked: [&[&str]; 3] = [&["log"], &["log", "--json"], &["diff", "read-tides"]];
-    let running = asked.map(|asked| words(asked));
+    let running = asked.map(&words);
     assert!(running.iter().all(|(code, out, _)| *code == 0 && !out.is_empty()), "{running:?}");
     assert!(running[2].1.contains("+Look at the harbour's own table. LEARNED-MARK"), "{}", running[2].1);
     host.kill();
-    assert_eq!(asked.map(|asked| words(asked)), running);
+    assert_eq!(asked.map(&words), running);
     // Who decides needs the host.
     let (code, _, err) = words(&["retire", "read-tides"]);
     assert!(code != 0 && err.contains("no host is running"), "{err}");

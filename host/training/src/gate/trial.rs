@@ -166,9 +166,10 @@ mod tests {
     fn divergence_is_nothing_for_the_same_and_the_true_one_on_the_whole() {
         assert_eq!(divergence(&[-1.0, -0.2], &[-1.0, -0.2]), 0.0);
         // Two coins: every toss, as often as the old one falls so.
-        let (old, new) = ([0.5f64, 0.5], [0.8f64, 0.2]);
-        let truth: f64 = old.iter().zip(&new).map(|(p, q)| p * (p / q).ln()).sum();
-        let estimate: f64 = old.iter().zip(&new).map(|(p, q)| p * divergence(&[p.ln() as f32], &[q.ln() as f32])).sum();
+        let (old, new) = ([0.5f32, 0.5], [0.8f32, 0.2]);
+        let wide = |p: f32| f64::from(p);
+        let truth: f64 = old.iter().zip(&new).map(|(p, q)| wide(*p) * (wide(*p) / wide(*q)).ln()).sum();
+        let estimate: f64 = old.iter().zip(&new).map(|(p, q)| wide(*p) * divergence(&[p.ln()], &[q.ln()])).sum();
         assert!((truth - estimate).abs() < 1e-6, "{estimate} instead of {truth}");
     }
 }
