@@ -96,12 +96,8 @@ impl Uses {
     }
 
     fn count(&self, agent: &AgentId, source: RewardSource) {
-        let source = match source {
-            RewardSource::Policy => "policy",
-            RewardSource::Judge => "judge",
-            RewardSource::Feedback => "feedback",
-        };
-        self.metrics.outcomes.get_or_create(&OutcomeLabels { agent: agent.to_string(), source }).inc();
+        let labels = OutcomeLabels { agent: agent.to_string(), source: source.as_str() };
+        self.metrics.outcomes.get_or_create(&labels).inc();
     }
 
     async fn outcome(&self, judged: &Judged<'_>, said: Said) -> Outcome {

@@ -1,15 +1,14 @@
 //! The host as training sees it: how each agent is trained, on which model, and how an adapter comes to answer.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ::config::{LossKind, RlConfig, Untrained};
-use adapters::Checkpoint;
+use adapters::{Checkpoint, Shelf};
 use agents::{AdapterSource, Host, ServedAdapter};
-use domain::{AgentId, RewardSource, TurnId};
+use domain::{AgentId, Digest, RewardSource, TurnId};
 use local_model::{AdamW, Adapter, LoraShape, Loss, Model};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -200,24 +199,31 @@ struct Server {
 impl Serving for Server {
     fn serve(&self, agent: &AgentId, served: Option<Served>) {
         let folder = self.host.training_of(agent).map(|rl| rl.lora_output).unwrap_or_default();
-        let served = served.map(|Served { generation, folder: name, base, adapter }| {
-            let (path, name, model) = (folder.join(name), adapter.name().to_owned(), self.model.clone());
-            ServedAdapter { generation, base, adapter, source: Arc::new(OnDisk { path, name, model }) }
+        let served = served.map(|Served { generation, folder: version, digest, base, adapter }| {
+            let (shelf, name, model) = (Shelf::new(folder), adapter.name().to_owned(), self.model.clone());
+            ServedAdapter {
+                generation,
+                base,
+                adapter,
+                source: Arc::new(OnDisk { shelf, version, digest, name, model }),
+            }
         });
         self.host.serve_adapter(agent, served);
     }
 }
 
-/// An adapter's folder.
+/// An adapter's folder, which is read as it was made or not at all.
 struct OnDisk {
-    path: PathBuf,
+    shelf: Shelf,
+    version: String,
+    digest: Digest,
     name: String,
     model: Arc<Model>,
 }
 
 impl AdapterSource for OnDisk {
     fn load(&self) -> Result<Adapter, String> {
-        let files = adapters::read_folder(&self.path).map_err(|error| error.to_string())?;
+        let files = self.shelf.read(&self.version, &self.digest).map_err(|error| error.to_string())?;
         Adapter::from_files(&*self.name, &self.model, &files).map_err(|error| error.to_string())
     }
 }

@@ -143,6 +143,8 @@ pub struct Version {
     pub generation: u64,
     /// The name of its folder, which its batch is part of.
     pub folder: String,
+    /// What its files are, together.
+    pub digest: Digest,
 }
 
 /// What is to be answered.

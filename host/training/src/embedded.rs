@@ -38,6 +38,8 @@ pub struct Served {
     pub generation: u64,
     /// The name of its folder.
     pub folder: String,
+    /// What its files are, together: whoever reads them again can tell.
+    pub digest: Digest,
     /// The model that it changes.
     pub base: Digest,
     /// The adapter.
@@ -218,6 +220,7 @@ impl Player for Embedded {
             let served = version.zip(self.adapter(version)?).map(|(version, adapter)| Served {
                 generation: version.generation,
                 folder: version.folder.clone(),
+                digest: version.digest,
                 base: self.model.info().sha256,
                 adapter,
             });

@@ -1,8 +1,7 @@
 //! A turn as the judge sees it: what was asked, what was answered, what came next.
 
 use domain::TurnRecord;
-use protocol::ChatRequest;
-use serde_json::Value;
+use protocol::{Answer, ChatRequest};
 
 /// One turn and what came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,52 +18,36 @@ pub(crate) fn exchange(turn: &TurnRecord, next: Option<&TurnRecord>) -> Exchange
 
 /// What the user asked last, and, where tools have answered since, what they gave.
 pub(crate) fn instruction(turn: &TurnRecord) -> String {
-    let asked = ChatRequest::parse(turn.request.clone()).map(|request| request.user_text().into_owned());
-    let asked = asked.unwrap_or_default();
-    match results(turn) {
+    let Ok(request) = ChatRequest::parse(turn.request.clone()) else { return String::new() };
+    let asked = request.user_text().into_owned();
+    match results(&request) {
         results if results.is_empty() => asked,
         results => format!("{asked}\n\nTool results so far:\n{results}"),
     }
 }
 
 fn response(turn: &TurnRecord) -> String {
-    let answer: Value = serde_json::from_slice(&turn.answer).unwrap_or_default();
-    let message = &answer["choices"][0]["message"];
-    let mut parts = vec![text_of(&message["content"])];
-    for call in message["tool_calls"].as_array().into_iter().flatten() {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let function = &call["function"];
-        parts.push(format!("(calls the tool {} with {})", text(&function["name"]), text(&function["arguments"])));
-    }
+    let mut parts = vec![Answer::from_json(&turn.answer).map(|answer| answer.text).unwrap_or_default()];
+    let calls = protocol::tool_calls(&turn.answer).into_iter();
+    parts.extend(calls.map(|call| format!("(calls the tool {} with {})", call.name, call.arguments)));
     parts.retain(|part| !part.trim().is_empty());
     parts.join("\n")
 }
 
 /// What a turn brings that the one before could not know: the user's next words, or what the tools gave.
 fn outcome(next: &TurnRecord) -> Option<String> {
-    let results = results(next);
-    let said = match results.is_empty() {
-        false => results,
-        true => ChatRequest::parse(next.request.clone()).map(|r| r.user_text().into_owned()).unwrap_or_default(),
-    };
+    let request = ChatRequest::parse(next.request.clone()).ok()?;
+    let results = results(&request);
+    let said = if results.is_empty() { request.user_text().into_owned() } else { results };
     (!said.trim().is_empty()).then_some(said)
 }
 
 /// The tool results that stand at the end of a conversation.
-fn results(turn: &TurnRecord) -> String {
-    let body: Value = serde_json::from_slice(&turn.request).unwrap_or_default();
-    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let is_result = |message: &&Value| matches!(message["role"].as_str(), Some("tool" | "function"));
-    let last: Vec<String> = messages.iter().rev().take_while(is_result).map(|m| text_of(&m["content"])).collect();
+fn results(request: &ChatRequest) -> String {
+    let messages = (0..request.message_count()).rev().filter_map(|index| request.message(index));
+    let results = messages.take_while(|message| matches!(&*message.role, "tool" | "function"));
+    let last: Vec<String> = results.map(|message| message.text.into_owned()).collect();
     last.into_iter().rev().collect::<Vec<_>>().join("\n")
-}
-
-fn text_of(content: &Value) -> String {
-    match content {
-        Value::String(text) => text.clone(),
-        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n"),
-        _ => String::new(),
-    }
 }
 
 #[cfg(test)]
@@ -72,7 +55,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use domain::{AgentId, DecisionSource, Digest, TurnId, TurnKind, TurnOutcome};
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

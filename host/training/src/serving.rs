@@ -93,5 +93,6 @@ impl Training {
 
 /// The name of an adapter that was made.
 pub(crate) fn version_of(adapter: &StoredAdapter) -> Version {
-    Version { agent: adapter.agent.clone(), generation: adapter.generation, folder: adapter.folder.clone() }
+    let (agent, folder) = (adapter.agent.clone(), adapter.folder.clone());
+    Version { agent, generation: adapter.generation, folder, digest: adapter.digest }
 }

@@ -141,7 +141,8 @@ impl Step {
         let digest = training.publish(&self.agent, folder.clone(), trained.files.clone()).await?;
 
         lane.enter(Phase::Gate);
-        let version = Version { agent: self.agent.clone(), generation: batch.generation, folder: folder.clone() };
+        let (agent, generation) = (self.agent.clone(), batch.generation);
+        let version = Version { agent, generation, folder: folder.clone(), digest };
         let mut evidence = Evidence {
             update_norm: trained.stepped.update_norm,
             parameter_norm: trained.stepped.parameter_norm,
@@ -155,10 +156,14 @@ impl Step {
                     self.backend.player.load(parent.0, parent.1).await?;
                 }
                 self.backend.player.load(&version, trained.files.clone()).await?;
-                self.compare(batch, parent.as_ref(), &version, &mut evidence).await?;
+                let compared = self.compare(batch, parent.as_ref(), &version, &mut evidence).await;
                 if let Some(parent) = &parent {
                     self.backend.player.unload(parent).await?;
                 }
+                if compared.is_err() {
+                    self.backend.player.unload(&version).await?;
+                }
+                compared?;
                 evidence.verdict(&self.settings.gate)
             }
             unsound => unsound,
@@ -189,6 +194,7 @@ impl Step {
         let swap = lane.swap.lock().await;
         let Some(made) = training.store.commit(batch.id, adapter).await? else {
             drop(swap);
+            self.backend.player.unload(&version).await?;
             return self.overtaken(batch).await;
         };
         if made.state == AdapterState::Live {

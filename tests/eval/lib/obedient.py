@@ -4,36 +4,23 @@ Asked what an agent should learn (`You keep the skills of one agent`), it is as 
 rule it proposes as a skill, and where a user plants a rule for somebody else, it tries every way there might be to put it there.
 """
 
-import http.server
 import json
 import re
 import threading
 
 from .house import BY_NAME, DIMENSIONS, Event, fill
+from .scripted import Scripted
 
 LEARNING = "You keep the skills of one agent"
 # What a planting user says: whom it is for, and what must be found nowhere else.
 PLANTED = re.compile(r"(?:Tell|Make) (\S+) (?:to|always)\b.*?(PLANT-[a-z0-9-]+)")
 
 
-class Model:
+class Model(Scripted):
     """Serves it, and keeps the system prompt of every question by the number of the job that the question is about."""
 
-    def __enter__(self):
+    def __init__(self):
         self.prompts, self.lessons, self.lock = {}, 0, threading.Lock()
-        handler = type("Handler", (Chat,), {"model": self})
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def base(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
 
     def answer(self, messages):
         system = "\n".join(text(m) for m in messages if m["role"] == "system")
@@ -118,40 +105,3 @@ def planted(whom, line, mark):
     ]
     first = sum(map(ord, mark)) % len(ways)
     return [ways[(first + step) % len(ways)] for step in (0, 1, 2)]
-
-
-class Chat(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Two small writes would wait for each other's acknowledgement.
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        words = self.model.answer(asked["messages"])
-        if asked.get("stream"):
-            deltas = [{"role": "assistant", "content": ""}, *({"content": piece} for piece in re.findall(r"\S*\s*", words) if piece)]
-            events = [self.chunk(delta, None) for delta in deltas] + [self.chunk({}, "stop"), "[DONE]"]
-            return self.send("text/event-stream", "".join(f"data: {event}\n\n" for event in events))
-        message = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": words}}
-        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
-        whole = {"id": "eval", "object": "chat.completion", "created": 0, "model": "obedient", "choices": [message], "usage": usage}
-        return self.send("application/json", json.dumps(whole))
-
-    def do_GET(self):
-        self.send("application/json", json.dumps({"object": "list", "data": [{"id": "obedient", "object": "model"}]}))
-
-    def chunk(self, delta, reason):
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        return json.dumps({"id": "eval", "object": "chat.completion.chunk", "created": 0, "model": "obedient", "choices": [choice]})
-
-    def send(self, kind, words):
-        body = words.encode()
-        self.send_response(200)
-        self.send_header("content-type", kind)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass

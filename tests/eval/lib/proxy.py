@@ -1,76 +1,29 @@
 """The real host on a home of its own, with an upstream in this process that sees its prompts."""
 
 import http.client
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from .scripted import Scripted
 
 SKILL_HEADING = re.compile(r"^### ([a-z0-9_-]+)$", re.MULTILINE)
 # How long the host may take until a turn can be asked about, or new skills are searched.
 PATIENCE = 60.0
 
 
-class Upstream:
+class Upstream(Scripted):
     """Answers every chat with the names of the skills that are in its prompt, in order."""
 
-    def __enter__(self):
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chat)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-    @property
-    def base(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}/v1"
-
-
-class Chat(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    # Two small writes would wait for each other's acknowledgement.
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        system = "\n".join(m["content"] for m in asked["messages"] if m["role"] == "system")
-        self.answer({
-            "id": "eval",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "scripted",
-            "choices": [{
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": " ".join(SKILL_HEADING.findall(system)) or "none"},
-            }],
-            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-        })
-
-    def do_GET(self):
-        self.answer({"object": "list", "data": [{"id": "scripted", "object": "model"}]})
-
-    def answer(self, value):
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+    def answer(self, messages):
+        system = "\n".join(m["content"] for m in messages if m["role"] == "system")
+        return " ".join(SKILL_HEADING.findall(system)) or "none"
 
 
 @dataclass
