@@ -2,7 +2,7 @@ use std::ops::Range;
 
 use crate::adapter::{Adapter, Projection};
 use crate::compute::Compute;
-use crate::kv::KvCache;
+use crate::kv::{KvCache, Sight};
 use crate::math::{narrow, rms_norm, swiglu};
 use crate::weights::{Layer, Shape, Weights};
 
@@ -104,7 +104,8 @@ impl<'a, 'b> Pass<'a, 'b> {
             let out = &mut mixed[rows.start * width..rows.end * width];
             compute.for_chunks(out, ATTENTION_ROWS * width, |i, out| {
                 let start = i * ATTENTION_ROWS;
-                cache.attend(index, first + start, &queries[start * width..][..out.len()], shape.heads, out);
+                let sight = Sight::Before { first: first + start };
+                cache.attend(index, sight, &queries[start * width..][..out.len()], shape.heads, out);
             });
         }
         add(x, &self.project(index, layer, Projection::Output, &mixed));

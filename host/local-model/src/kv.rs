@@ -27,6 +27,18 @@ pub(crate) struct KvCache {
     len: usize,
 }
 
+/// Which tokens a row's token sees.
+#[derive(Clone, Copy)]
+pub(crate) enum Sight {
+    /// Row `i` stands at position `first + i` and sees itself and what is before it.
+    Before {
+        /// The first row's position.
+        first: usize,
+    },
+    /// All that the cache counts as present.
+    All,
+}
+
 #[derive(Clone)]
 struct Page {
     keys: Box<[Lanes]>,
@@ -103,9 +115,8 @@ impl KvCache {
         }
     }
 
-    /// Attention of several tokens in `layer`. The token of row `i` stands at position `first + i`, sees itself and
-    /// what is before it, and has `heads` query heads, which share this cache's heads evenly.
-    pub(crate) fn attend(&self, layer: usize, first: usize, queries: &[f32], heads: usize, out: &mut [f32]) {
+    /// Attention of several tokens in `layer`. Each row has `heads` query heads, which share this cache's heads evenly.
+    pub(crate) fn attend(&self, layer: usize, sight: Sight, queries: &[f32], heads: usize, out: &mut [f32]) {
         let shape = self.shape;
         let shared = heads / shape.heads;
         let width = heads * shape.head_dim;
@@ -118,7 +129,10 @@ impl KvCache {
             for start in (0..count).step_by(GROUP) {
                 // A short group repeats its last query rather than have code of its own.
                 let picked: [usize; GROUP] = std::array::from_fn(|m| (start + m).min(count - 1));
-                let visible = picked.map(|i| first + i / shared + 1);
+                let visible = picked.map(|i| match sight {
+                    Sight::Before { first } => first + i / shared + 1,
+                    Sight::All => self.len,
+                });
                 let x = picked.map(|i| &queries[query(i)..][..shape.head_dim]);
                 self.score(layer, head, x, visible, &mut scores);
                 let scale = scores.each_mut().map(|scores| softmax(scores));
@@ -197,11 +211,11 @@ mod tests {
         }
         cache.commit(count);
         let mut together = vec![0.0; count * width];
-        cache.attend(1, 0, &queries, heads, &mut together);
+        cache.attend(1, Sight::Before { first: 0 }, &queries, heads, &mut together);
 
         for i in 0..count {
             let mut alone = vec![0.0; width];
-            cache.attend(1, i, &queries[i * width..][..width], heads, &mut alone);
+            cache.attend(1, Sight::Before { first: i }, &queries[i * width..][..width], heads, &mut alone);
             assert_eq!(alone, together[i * width..][..width], "row {i} depends on its neighbours");
             for head in 0..heads {
                 let (q, kv) = (&queries[i * width + head * 32..][..32], head / 3 * 32);
@@ -217,10 +231,13 @@ mod tests {
                 }
             }
         }
+        let mut all = vec![0.0; width];
+        cache.attend(1, Sight::All, &queries[74 * width..], heads, &mut all);
+        assert_eq!(all, together[74 * width..], "the last one sees all");
         let copy = cache.clone();
         cache.store(1, 0, &[9.0; 64], &[9.0; 64]);
         let mut after = vec![0.0; width];
-        copy.attend(1, 74, &queries[74 * width..], heads, &mut after);
+        copy.attend(1, Sight::Before { first: 74 }, &queries[74 * width..], heads, &mut after);
         assert_eq!(after, together[74 * width..], "a copy changed with its original");
 
         assert_eq!(cache.bytes(), 3 * shape.page_bytes());

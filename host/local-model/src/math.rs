@@ -4,6 +4,8 @@
 //! depend on the tokens before it and on the adapter, and on nothing else, to the last bit: a warm cache, a neighbour
 //! in the batch or another chunk size changes nothing.
 
+use wide::f32x16;
+
 /// How many numbers are worked on side by side: one AVX-512 register, two AVX2 ones, four NEON ones.
 pub(crate) const LANES: usize = 16;
 
@@ -33,25 +35,22 @@ pub(crate) fn narrow(x: f64) -> f32 {
 pub(crate) fn accumulate<const M: usize>(panel: &[Lanes], x: [&[f32]; M], sums: &mut [Lanes; M]) {
     let panel = panel.as_chunks::<LANES>().0;
     let x: [&[[f32; LANES]]; M] = x.map(|x| &x.as_chunks().0[..panel.len()]);
-    let mut total = *sums;
+    let mut total = sums.map(f32x16::new);
     for (i, lanes) in panel.iter().enumerate() {
         let x: [&[f32; LANES]; M] = x.map(|x| &x[i]);
         // Even and odd ones apart: one sum alone would wait for its own last addition.
-        let mut parts = [[[0.0; LANES]; 2]; M];
+        let mut parts = [[f32x16::ZERO; 2]; M];
         for k in 0..LANES {
+            let lanes = f32x16::new(lanes[k]);
             for m in 0..M {
-                for lane in 0..LANES {
-                    parts[m][k % 2][lane] = mul_add(lanes[k][lane], x[m][k], parts[m][k % 2][lane]);
-                }
+                parts[m][k % 2] = lanes.mul_add(f32x16::splat(x[m][k]), parts[m][k % 2]);
             }
         }
         for m in 0..M {
-            for lane in 0..LANES {
-                total[m][lane] += parts[m][0][lane] + parts[m][1][lane];
-            }
+            total[m] += parts[m][0] + parts[m][1];
         }
     }
-    *sums = total;
+    *sums = total.map(f32x16::to_array);
 }
 
 /// The sum of products of two rows of the same length.

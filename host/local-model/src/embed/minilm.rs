@@ -1,10 +1,12 @@
-use super::dense::Dense;
 use super::normalise;
 use super::rows::Rows;
 use super::words::Words;
 use crate::ModelError;
+use crate::compute::Compute;
 use crate::gguf::Gguf;
-use crate::math::{LANES, exp, mul_add, softmax};
+use crate::kv::{KvCache, KvShape, Sight};
+use crate::math::{LANES, exp, mul_add};
+use crate::matrix::{BLOCK, Matrix};
 
 /// The tokens that the model was trained on at a time; what follows is not looked at.
 pub(super) const MAX_TOKENS: usize = 256;
@@ -43,7 +45,8 @@ struct Layer {
 }
 
 struct Linear {
-    matrix: Dense,
+    /// Of 16 bits: eight, as the model that answers has them, would turn a short text's vector by a degree.
+    matrix: Matrix<i16>,
     bias: Vec<f32>,
 }
 
@@ -61,8 +64,8 @@ impl Shape {
             heads: gguf.need_number("bert.attention.head_count")?,
             eps: gguf.need_float("bert.attention.layer_norm_epsilon")?,
         };
-        let whole = shape.heads > 0 && shape.hidden.is_multiple_of(shape.heads);
-        let blocks = [shape.hidden, shape.inner].iter().all(|n| *n > 0 && n.is_multiple_of(LANES));
+        let whole = shape.heads > 0 && shape.hidden.is_multiple_of(shape.heads * LANES);
+        let blocks = [shape.hidden, shape.inner].iter().all(|n| *n > 0 && n.is_multiple_of(BLOCK));
         if !whole || !blocks || gguf.need_number("bert.context_length")? < MAX_TOKENS {
             return Err(gguf.unsupported("layers of these sizes"));
         }
@@ -148,12 +151,12 @@ impl Layer {
 
 impl Linear {
     fn read(gguf: &mut Gguf, name: &str, rows: usize, cols: usize) -> Result<Self, ModelError> {
-        let matrix = Dense::read(gguf, &format!("{name}.weight"), (rows, cols))?;
-        Ok(Linear { matrix, bias: gguf.vector(&format!("{name}.bias"), rows)? })
+        let numbers = gguf.vector(&format!("{name}.weight"), rows * cols)?;
+        Ok(Linear { matrix: Matrix::round(rows, cols, &numbers), bias: gguf.vector(&format!("{name}.bias"), rows)? })
     }
 
     fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = self.matrix.multiply(x);
+        let mut y = self.matrix.multiply(&Compute::inline(), x);
         y.chunks_exact_mut(self.bias.len()).for_each(|row| add(row, &self.bias));
         y
     }
@@ -181,33 +184,16 @@ impl Norm {
 
 /// Every token looks at every other one, head by head.
 fn attend(query: &[f32], key: &[f32], value: &[f32], shape: Shape) -> Vec<f32> {
-    let (hidden, width) = (shape.hidden, shape.hidden / shape.heads);
+    let hidden = shape.hidden;
+    let mut cache = KvCache::new(KvShape { layers: 1, heads: shape.heads, head_dim: hidden / shape.heads });
     let count = query.len() / hidden;
-    let padded = count.next_multiple_of(LANES);
-    let scale = 1.0 / (width as f32).sqrt();
-    let mut mixed = vec![0.0; query.len()];
-    // One head's keys, a dimension after the other, so that the scores of many tokens are computed side by side.
-    let mut keys = vec![0.0; width * padded];
-    let mut scores = vec![0.0; padded];
-    for head in (0..hidden).step_by(width) {
-        for (token, row) in key.chunks_exact(hidden).enumerate() {
-            for (dim, x) in row[head..head + width].iter().enumerate() {
-                keys[dim * padded + token] = *x;
-            }
-        }
-        for (query, mixed) in query.chunks_exact(hidden).zip(mixed.chunks_exact_mut(hidden)) {
-            scores.fill(0.0);
-            for (x, keys) in query[head..head + width].iter().zip(keys.chunks_exact(padded)) {
-                scores.iter_mut().zip(keys).for_each(|(score, key)| *score = mul_add(*x * scale, *key, *score));
-            }
-            let share = softmax(&mut scores[..count]);
-            let mixed = &mut mixed[head..head + width];
-            for (score, value) in scores[..count].iter().zip(value.chunks_exact(hidden)) {
-                let weight = score * share;
-                mixed.iter_mut().zip(&value[head..head + width]).for_each(|(m, v)| *m = mul_add(weight, *v, *m));
-            }
-        }
+    cache.reserve(count);
+    for (token, (key, value)) in key.chunks_exact(hidden).zip(value.chunks_exact(hidden)).enumerate() {
+        cache.store(0, token, key, value);
     }
+    cache.commit(count);
+    let mut mixed = vec![0.0; query.len()];
+    cache.attend(0, Sight::All, query, shape.heads, &mut mixed);
     mixed
 }
 

@@ -3,7 +3,6 @@
 //! [`MiniLm`] is a small BERT: milliseconds a text, and it knows that "what do I owe" is about invoices. [`StaticVectors`]
 //! is a table with one row for each token, averaged: microseconds a text, and it knows words but not sentences.
 
-mod dense;
 mod install;
 mod minilm;
 mod rows;
