@@ -55,7 +55,7 @@ use uuid::Uuid;
 pub use archive::Archive;
 pub use error::StoreError;
 pub use learning::{Lesson, LessonCount, LessonId, LessonState, SkillVersion, VersionChange, VersionState};
-pub use training::{AdapterState, Batch, Claim, Lane, NewAdapter, RewardStats, Staleness, StoredAdapter, ToScore};
+pub use training::{AdapterState, Batch, Claim, Lane, NewAdapter, Rewarded, Staleness, StoredAdapter, ToScore};
 pub use uses::{Credit, Feedback, Noted, Outcome, SkillUse};
 
 use dir::StateDir;

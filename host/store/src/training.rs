@@ -104,15 +104,15 @@ pub struct Lane {
     pub not_before: Option<SystemTime>,
 }
 
-/// The rewards of the turns that one adapter has answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RewardStats {
-    /// How many.
-    pub count: u64,
-    /// Their mean; 0 of none.
-    pub mean: f64,
-    /// Their variance, that of the sample (n - 1); 0 of fewer than two.
-    pub variance: f64,
+/// How good one answer was, and which others it is not independent of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rewarded {
+    /// From -1 to 1.
+    pub reward: f64,
+    /// The row of its conversation.
+    pub session: Uuid,
+    /// As [`StoredSample::prompt_key`](crate::StoredSample::prompt_key).
+    pub prompt_key: Option<[u8; 16]>,
 }
 
 /// What names a sample's tokens.
@@ -226,9 +226,10 @@ impl Store {
         self.reader.adapter_of(batch).await
     }
 
-    /// The rewards of all scored turns that one adapter has answered, whatever became of the samples; 0 is the model alone.
-    pub async fn reward_stats(&self, agent: &AgentId, generation: u64) -> Result<RewardStats, StoreError> {
-        self.reader.reward_stats(agent, generation).await
+    /// The scored turns that one adapter has answered, the newest 4,096 at most and first, whatever became of the samples; 0 is
+    /// the model alone.
+    pub async fn rewarded(&self, agent: &AgentId, generation: u64) -> Result<Vec<Rewarded>, StoreError> {
+        self.reader.rewarded(agent, generation).await
     }
 
     /// How training stands for an agent.

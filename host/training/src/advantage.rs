@@ -44,8 +44,8 @@ pub(crate) struct Shaped {
 pub(crate) struct Choice {
     /// Which samples, the oldest first.
     pub(crate) take: Vec<usize>,
-    /// Those of groups in which every answer was as good as the others: nothing can be learned from them.
-    pub(crate) equal: Vec<usize>,
+    /// Groups in which every answer was as good as the others: nothing can be learned from them.
+    pub(crate) equal: Vec<Vec<usize>>,
 }
 
 /// Measures each sample of a batch.
@@ -87,9 +87,12 @@ pub(crate) fn choose(samples: &[Rewarded<'_>], enough: usize) -> Choice {
     let mut choice = Choice::default();
     for (at, sample) in samples.iter().enumerate() {
         let group = &groups[sample.prompt];
+        if group[0] != at {
+            continue;
+        }
         if is_equal(group) {
-            choice.equal.push(at);
-        } else if group[0] == at && choice.take.len() < enough {
+            choice.equal.push(group.clone());
+        } else if choice.take.len() < enough {
             choice.take.extend(group.iter().take(most - choice.take.len()));
         }
     }
@@ -193,11 +196,12 @@ mod tests {
             let (prompts, rest) = of(&samples);
             let samples = rewarded(&prompts, &rest);
             let choice = choose(&samples, enough);
-            let usable = samples.len() - choice.equal.len();
+            let equal = choice.equal.concat();
+            let usable = samples.len() - equal.len();
             prop_assert!(choice.take.len() >= enough.min(usable), "enough where there is enough");
             prop_assert!(choice.take.len() <= enough * 2);
-            prop_assert!(choice.take.is_sorted() && choice.take.iter().all(|at| !choice.equal.contains(at)));
-            for at in &choice.equal {
+            prop_assert!(choice.take.is_sorted() && choice.take.iter().all(|at| !equal.contains(at)));
+            for at in &equal {
                 let same: Vec<f64> = samples.iter().filter(|s| s.prompt == samples[*at].prompt).map(|s| s.reward).collect();
                 prop_assert!(same.len() > 1 && same.iter().all(|r| (r - same[0]).abs() <= EQUAL));
             }
@@ -206,7 +210,7 @@ mod tests {
                 let taken = choice.take.iter().filter(|o| samples[**o].prompt == samples[*at].prompt).count();
                 prop_assert!(taken == of_group(at) || choice.take.len() == enough * 2);
             }
-            if let Some(oldest) = (0..samples.len()).find(|at| !choice.equal.contains(at)) {
+            if let Some(oldest) = (0..samples.len()).find(|at| !equal.contains(at)) {
                 prop_assert!(choice.take.contains(&oldest));
             }
         }
@@ -216,7 +220,7 @@ mod tests {
     fn equal_answers_are_left_out_before_they_fill_a_batch() {
         let (prompts, rest) = of(&[(1, 1.0, 1.0), (1, 1.0, 1.0), (2, 1.0, 1.0), (3, -1.0, 1.0), (3, 1.0, 1.0)]);
         let choice = choose(&rewarded(&prompts, &rest), 2);
-        assert_eq!(choice, Choice { take: vec![2, 3, 4], equal: vec![0, 1] }, "a group may overfill the batch");
+        assert_eq!(choice, Choice { take: vec![2, 3, 4], equal: vec![vec![0, 1]] }, "a group may overfill the batch");
     }
 
     #[test]

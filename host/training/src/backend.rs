@@ -171,10 +171,10 @@ pub struct Played {
 
 /// Answers with adapters, or, where there is none, with the base model.
 pub trait Player: Send + Sync {
-    /// Makes a version known under its name. Nobody is served by it yet.
+    /// Makes a version known under its name, until it is unloaded as often as it was loaded. Nobody is served by it yet.
     fn load<'a>(&'a self, version: &'a Version, files: Files) -> Work<'a, ()>;
 
-    /// Forgets a version. Who is being answered by it is answered to the end.
+    /// Takes one load back. Who is being answered by the version is answered to the end.
     fn unload<'a>(&'a self, version: &'a Version) -> Work<'a, ()>;
 
     /// Answers a prompt with a version that was loaded.
@@ -183,7 +183,7 @@ pub trait Player: Send + Sync {
     /// The log-probability of each token from `from` on.
     fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>>;
 
-    /// From now on the agent's turns are answered with this version, which was loaded, and need not be known by its name any more. Turns
-    /// under way are not touched.
+    /// From now on the agent's turns are answered with this version, and one load of it is taken back: what serves needs no name, and is
+    /// forgotten by itself when something else serves. Turns under way are not touched.
     fn serve<'a>(&'a self, agent: &'a AgentId, version: Option<&'a Version>) -> Work<'a, ()>;
 }

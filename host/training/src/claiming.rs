@@ -15,6 +15,10 @@ use crate::{Settings, Training};
 const LOOKED_AT: usize = 8;
 const LEAST_LOOKED_AT: usize = 128;
 
+fn looked_at(settings: &Settings) -> usize {
+    (settings.batch_size * LOOKED_AT).max(LEAST_LOOKED_AT)
+}
+
 impl Training {
     /// The batch under way, be it of a host that died; else a new one, if there are `least` samples that teach something.
     pub(crate) async fn next_batch(
@@ -28,13 +32,22 @@ impl Training {
         }
         self.expire(agent, settings).await?;
         let (eligible, choice) = self.choice(agent, settings).await?;
-        let equal = choice.equal.iter().map(|at| {
+        // Answers that are equal so far may get others yet. They are given up when they are as many as a batch, when one is made of later
+        // answers, or when there is nothing else left to look at.
+        let enough = choice.take.len() >= least.max(1);
+        let newest = choice.take.last().copied().filter(|_| enough).unwrap_or_default();
+        let crowded = eligible.len() >= looked_at(settings);
+        let is_over = |group: &[usize]| {
+            crowded || group.len() >= settings.batch_size || group.last().is_some_and(|last| *last < newest)
+        };
+        let given_up = choice.equal.iter().filter(|group| is_over(group));
+        let equal = given_up.flatten().map(|at| {
             self.store.reject(eligible[*at].sample.turn, "every answer to its prompt was as good as the others")
         });
         for rejected in join_all(equal).await {
             self.metrics.samples(agent, "equal", rejected?.into());
         }
-        if choice.take.len() < least.max(1) {
+        if !enough {
             return Ok(None);
         }
         let parent = self.store.head(agent).await?.map_or(0, |head| head.generation);
@@ -48,8 +61,7 @@ impl Training {
         agent: &AgentId,
         settings: &Settings,
     ) -> Result<(Vec<StoredSample>, Choice), StoreError> {
-        let limit = (settings.batch_size * LOOKED_AT).max(LEAST_LOOKED_AT);
-        let mut eligible = self.store.samples_in(agent, SampleState::Eligible, limit).await?;
+        let mut eligible = self.store.samples_in(agent, SampleState::Eligible, looked_at(settings)).await?;
         // Every eligible sample has both; the places must be the same.
         eligible.retain(|sample| sample.sample.tokens.is_some() && sample.score.is_some());
         let choice = {

@@ -155,7 +155,9 @@ impl Driver {
             else {
                 continue;
             };
-            self.follow(&agent, heads.get(&agent), &backend).await;
+            if let Some(again) = self.follow(&agent, heads.get(&agent), &backend).await {
+                next = next.min(again);
+            }
             if settings.mode == Mode::Off || settings.refused.is_some() {
                 continue;
             }
@@ -215,8 +217,8 @@ impl Driver {
         due
     }
 
-    /// Lets the live adapter answer, where a change has not reached the model.
-    async fn follow(&self, agent: &AgentId, head: Option<&StoredAdapter>, backend: &Backend) {
+    /// Lets the live adapter answer, where a change has not reached the model. If that fails, says how long it is left alone.
+    async fn follow(&self, agent: &AgentId, head: Option<&StoredAdapter>, backend: &Backend) -> Option<Duration> {
         let wanted = head.map(version_of);
         let lane = self.training.lane(agent);
         let is_served = match &lane.now().served {
@@ -226,6 +228,8 @@ impl Driver {
         if !is_served {
             self.training.reconcile(agent).await;
         }
+        let again = lane.now().served.as_ref()?.again?;
+        Some(again.saturating_duration_since(std::time::Instant::now()))
     }
 
     fn ask_judge(&mut self, agent: &AgentId, settings: &Settings, stop: &CancellationToken) {
@@ -254,7 +258,7 @@ impl Driver {
         let Some(batch) = training.next_batch(&agent, &settings, least).await? else { return Ok(()) };
         self.turn += 1;
         self.turns.insert(agent.clone(), self.turn);
-        let step = Step { training, agent: agent.clone(), settings, backend };
+        let step = Step::new(training, agent.clone(), settings, backend);
         let stop = stop.child_token();
         self.step.spawn(async move {
             step.take(batch, stop).await;

@@ -22,7 +22,14 @@ pub struct Embedded {
     engine: Arc<Engine>,
     serving: Arc<dyn Serving>,
     desk: Arc<Desk>,
-    loaded: Mutex<HashMap<Version, Arc<Adapter>>>,
+    loaded: Mutex<HashMap<Version, Loaded>>,
+}
+
+/// An adapter that has a name here.
+struct Loaded {
+    adapter: Arc<Adapter>,
+    /// How many loads of it were not taken back yet.
+    times: usize,
 }
 
 /// Who answers agents' turns with the engine.
@@ -64,7 +71,7 @@ impl Embedded {
     fn adapter(&self, version: Option<&Version>) -> Result<Option<Arc<Adapter>>, BackendError> {
         let Some(version) = version else { return Ok(None) };
         let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        let adapter = loaded.get(version).cloned();
+        let adapter = loaded.get(version).map(|loaded| loaded.adapter.clone());
         let missing = || BackendError::Failed(format!("{}@{} is not loaded", version.agent, version.generation));
         Ok(Some(adapter.ok_or_else(missing)?))
     }
@@ -165,15 +172,22 @@ impl Player for Embedded {
             let (model, name) = (self.model.clone(), format!("{}@{}", version.agent, version.generation));
             let read = move || Adapter::from_files(name, &model, &files);
             let adapter = Arc::new(self.desk.run(None, read).await?);
-            self.loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(version.clone(), adapter);
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            loaded.entry(version.clone()).or_insert(Loaded { adapter, times: 0 }).times += 1;
             Ok(())
         })
     }
 
     fn unload<'a>(&'a self, version: &'a Version) -> Work<'a, ()> {
         Box::pin(async move {
-            // Turns under way hold it themselves.
-            self.loaded.lock().unwrap_or_else(PoisonError::into_inner).remove(version);
+            let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(found) = loaded.get_mut(version) {
+                found.times -= 1;
+                // Turns under way hold it themselves.
+                if found.times == 0 {
+                    loaded.remove(version);
+                }
+            }
             Ok(())
         })
     }

@@ -39,6 +39,8 @@ pub(crate) struct Now {
 pub(crate) struct Served {
     pub(crate) by: Weak<dyn Player>,
     pub(crate) version: Option<Version>,
+    /// When it is told again: it could not load the version, and serves the model alone.
+    pub(crate) again: Option<Instant>,
 }
 
 /// A step under way.
@@ -116,8 +118,9 @@ impl Lane {
 }
 
 impl Served {
-    /// Whether this player was told to serve this.
+    /// Whether this player was told to serve this, and need not be told again.
     pub(crate) fn is(&self, by: &Arc<dyn Player>, version: Option<&Version>) -> bool {
-        self.version.as_ref() == version && Weak::ptr_eq(&self.by, &Arc::downgrade(by))
+        let again = self.again.is_some_and(|again| again <= Instant::now());
+        !again && self.version.as_ref() == version && Weak::ptr_eq(&self.by, &Arc::downgrade(by))
     }
 }

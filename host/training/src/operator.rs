@@ -12,6 +12,7 @@ use store::{AdapterState, StoreError, StoredAdapter};
 
 use crate::files::FilesError;
 use crate::serving::ServingError;
+use crate::statistics::Summary;
 use crate::{Mode, Settings, Training};
 use shown::{adapter_json, progress_json, waiting};
 
@@ -206,7 +207,8 @@ impl Training {
     pub async fn adapter(&self, agent: &AgentId, generation: u64) -> Result<Value, OperatorError> {
         let adapter = self.adapter_of(agent, generation).await?;
         let mut shown = adapter_json(&adapter);
-        let stats = self.store.reward_stats(agent, generation).await?;
+        let rewards: Vec<f64> = self.store.rewarded(agent, generation).await?.iter().map(|one| one.reward).collect();
+        let stats = Summary::of(&rewards);
         shown["turns"] = json!({"count": stats.count, "mean_reward": stats.mean, "variance": stats.variance});
         shown["path"] = Value::from(self.shelf(agent)?.path(&adapter.folder).display().to_string());
         Ok(shown)

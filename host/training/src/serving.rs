@@ -2,6 +2,7 @@
 //! did not reach the model the first time reaches it then.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use domain::AgentId;
 use store::StoredAdapter;
@@ -60,11 +61,9 @@ impl Training {
         let name = head.as_ref().map(|head| head.folder.clone());
         self.on_shelf(agent, move |shelf| shelf.set_current(name.as_deref())).await?;
         // Only now: whoever is interrupted before does all of it again.
-        let by = Arc::downgrade(&backend.player);
-        let before = lane.now().served.replace(Served { by, version: wanted });
-        if let Some(old) = before.and_then(|before| before.version).filter(|old| served.as_ref() != Some(old)) {
-            backend.player.unload(&old).await?;
-        }
+        let wait = || self.host.settings(agent).map(|settings| settings.retry_wait).unwrap_or_default();
+        let again = loaded.is_err().then(|| Instant::now() + wait());
+        lane.now().served = Some(Served { by: Arc::downgrade(&backend.player), version: wanted, again });
         loaded?;
         lane.now().trouble = None;
         tracing::info!(%agent, generation, "an adapter serves");

@@ -27,7 +27,8 @@ pub struct Settings {
     pub staleness: Staleness,
     /// How often the judge is asked about a sample; 0: it is not.
     pub votes: u32,
-    /// The pause before a sample whose judging failed is judged again; each further one is twice as long, up to an hour.
+    /// The pause before an adapter that could not be loaded is loaded again, and before a sample whose judging failed is judged again;
+    /// each further one of these is twice as long, up to an hour.
     pub retry_wait: Duration,
     /// What an adapter must do before it serves.
     pub gate: Gate,

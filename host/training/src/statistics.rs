@@ -1,5 +1,9 @@
 //! What chance would do by itself: the tests that a gate and a rollback decide by.
 
+use std::collections::HashMap;
+
+use store::Rewarded;
+
 /// How many numbers there are, and what they are like.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Summary {
@@ -7,6 +11,44 @@ pub(crate) struct Summary {
     pub(crate) mean: f64,
     /// Of the population they were drawn from, as estimated.
     pub(crate) variance: f64,
+}
+
+impl Summary {
+    pub(crate) fn of(numbers: &[f64]) -> Self {
+        let count = numbers.len() as f64;
+        let mean = numbers.iter().sum::<f64>() / count.max(1.0);
+        let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
+        Summary { count: numbers.len() as u64, mean, variance: squares / (count - 1.0).max(1.0) }
+    }
+}
+
+/// The mean reward of each group of answers that are not independent: those of one conversation, and those to one prompt. What is easy
+/// or hard about it is the same for all of them, so that eight answers of a group say little more about an adapter than one.
+pub(crate) fn independent(answers: &[Rewarded]) -> Vec<f64> {
+    // Each answer points to an earlier one of its group, or to itself.
+    let mut earlier: Vec<usize> = (0..answers.len()).collect();
+    let first_of = |earlier: &[usize], mut at: usize| {
+        while earlier[at] != at {
+            at = earlier[at];
+        }
+        at
+    };
+    let (mut sessions, mut prompts) = (HashMap::new(), HashMap::new());
+    for (at, answer) in answers.iter().enumerate() {
+        let same_session = *sessions.entry(answer.session).or_insert(at);
+        let same_prompt = answer.prompt_key.map_or(at, |key| *prompts.entry(key).or_insert(at));
+        for other in [same_session, same_prompt] {
+            let (one, other) = (first_of(&earlier, at), first_of(&earlier, other));
+            earlier[one.max(other)] = one.min(other);
+        }
+    }
+    let mut groups = vec![(0.0, 0u32); answers.len()];
+    for (at, answer) in answers.iter().enumerate() {
+        let (sum, count) = &mut groups[first_of(&earlier, at)];
+        *sum += answer.reward;
+        *count += 1;
+    }
+    groups.into_iter().filter(|(_, count)| *count > 0).map(|(sum, count)| sum / f64::from(count)).collect()
 }
 
 /// How likely at least so many losses among so many decided pairs are, when neither side is better. Ties say nothing and are left out
@@ -143,6 +185,26 @@ mod tests {
             let found = student_above(t, freedom);
             assert!((found - chance).abs() < 1e-6, "t={t} with {freedom}: {found} instead of {chance}");
         }
+    }
+
+    #[test]
+    fn answers_of_one_conversation_or_to_one_prompt_count_once() {
+        let answer = |session: u128, prompt: Option<u8>, reward: f64| Rewarded {
+            reward,
+            session: uuid::Uuid::from_u128(session),
+            prompt_key: prompt.map(|key| [key; 16]),
+        };
+        assert!(independent(&[]).is_empty());
+        assert_eq!(independent(&[answer(1, None, 1.0), answer(2, None, 0.5)]), [1.0, 0.5]);
+        assert_eq!(independent(&[answer(1, Some(1), 1.0), answer(1, Some(2), 0.5), answer(1, None, 0.0)]), [0.5]);
+        assert_eq!(
+            independent(&[answer(1, Some(7), 1.0), answer(2, Some(7), 0.0), answer(3, Some(8), -1.0)]),
+            [0.5, -1.0]
+        );
+        // The last one joins what was two groups: by its conversation one, by its prompt the other.
+        let chain =
+            [answer(1, Some(1), 1.0), answer(2, Some(2), 0.0), answer(3, Some(3), 9.0), answer(1, Some(2), 0.5)];
+        assert_eq!(independent(&chain), [0.5, 9.0]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One step, from a claimed batch to an adapter or to nothing at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use domain::{AgentId, Digest, SampleState};
@@ -50,6 +50,8 @@ pub(crate) struct Step {
     pub(crate) agent: AgentId,
     pub(crate) settings: Settings,
     pub(crate) backend: Backend,
+    /// What it has loaded to compare it.
+    loaded: Mutex<Vec<Version>>,
 }
 
 /// What was trained, before anybody looked at it.
@@ -63,6 +65,10 @@ struct Trained {
 }
 
 impl Step {
+    pub(crate) fn new(training: Arc<Training>, agent: AgentId, settings: Settings, backend: Backend) -> Self {
+        Step { training, agent, settings, backend, loaded: Mutex::default() }
+    }
+
     /// Takes the batch as far as it goes. What fails is written down, and said in the log; nothing of it is left but the batch.
     pub(crate) async fn take(self, batch: Batch, stop: CancellationToken) {
         let (began, watch) = (Instant::now(), Arc::new(Watch::new()));
@@ -97,6 +103,7 @@ impl Step {
                 "failed"
             }
         };
+        self.unload().await;
         let (seconds, tokens) = (began.elapsed().as_secs_f64(), watch.progress().0);
         self.training.metrics.step(agent, outcome);
         self.training.metrics.worked(agent, tokens, seconds);
@@ -112,7 +119,7 @@ impl Step {
             let failures = store.lane(agent).await?.failures;
             let wait = FIRST_WAIT.saturating_mul(1 << failures.min(16)).min(LONGEST_WAIT);
             let failures = store.lane_failed(agent, &error, SystemTime::now() + wait).await?;
-            if failures.is_multiple_of(ATTEMPTS) {
+            if failures >= ATTEMPTS {
                 store.abandon(batch.id, &format!("training on it failed {ATTEMPTS} times: {error}")).await?;
                 tracing::error!(%agent, %error, "a batch is given up: its samples are rejected");
             } else {
@@ -122,6 +129,22 @@ impl Step {
         };
         if let Err(error) = noted.await {
             tracing::error!(%agent, %error, "the failure of a step could not be recorded");
+        }
+    }
+
+    async fn load(&self, version: &Version, files: Files) -> Result<(), BackendError> {
+        self.backend.player.load(version, files).await?;
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner).push(version.clone());
+        Ok(())
+    }
+
+    /// However the step has ended, nothing that it has loaded stays.
+    async fn unload(&self) {
+        let loaded = std::mem::take(&mut *self.loaded.lock().unwrap_or_else(PoisonError::into_inner));
+        for version in loaded {
+            if let Err(error) = self.backend.player.unload(&version).await {
+                tracing::warn!(agent = %self.agent, generation = version.generation, %error, "an adapter stays loaded");
+            }
         }
     }
 
@@ -152,18 +175,11 @@ impl Step {
         let verdict = match sound(&trained.stepped) {
             Ok(()) => {
                 let parent = head.as_ref().map(version_of);
-                if let Some(parent) = parent.as_ref().zip(trained.parent.clone()) {
-                    self.backend.player.load(parent.0, parent.1).await?;
+                if let Some((parent, files)) = parent.as_ref().zip(trained.parent.clone()) {
+                    self.load(parent, files).await?;
                 }
-                self.backend.player.load(&version, trained.files.clone()).await?;
-                let compared = self.compare(batch, parent.as_ref(), &version, &mut evidence).await;
-                if let Some(parent) = &parent {
-                    self.backend.player.unload(parent).await?;
-                }
-                if compared.is_err() {
-                    self.backend.player.unload(&version).await?;
-                }
-                compared?;
+                self.load(&version, trained.files.clone()).await?;
+                self.compare(batch, parent.as_ref(), &version, &mut evidence).await?;
                 evidence.verdict(&self.settings.gate)
             }
             unsound => unsound,
@@ -194,7 +210,6 @@ impl Step {
         let swap = lane.swap.lock().await;
         let Some(made) = training.store.commit(batch.id, adapter).await? else {
             drop(swap);
-            self.backend.player.unload(&version).await?;
             return self.overtaken(batch).await;
         };
         if made.state == AdapterState::Live {
@@ -202,8 +217,6 @@ impl Step {
             if let Err(error) = training.swap(&self.agent, &lane).await {
                 training.trouble(&self.agent, &lane, error.to_string());
             }
-        } else {
-            self.backend.player.unload(&version).await?;
         }
         drop(swap);
         if let Err(error) = training.tidy(&self.agent, self.settings.keep).await {

@@ -1,13 +1,15 @@
 //! Whether an adapter that serves has made its agent worse. If so it is taken back by itself, and nobody trains on its batch again.
 
 use domain::AgentId;
-use store::{RewardStats, StoreError, StoredAdapter};
+use store::{StoreError, StoredAdapter};
 
-use crate::statistics::{Summary, chance_of_fall};
+use crate::statistics::{Summary, chance_of_fall, independent};
 use crate::{Settings, Training};
 
 /// Below this chance a fall of the rewards is none of chance. It is looked at several times, so it is less than where one looks once.
 const SURE: f64 = 0.01;
+/// So many groups of answers that are independent of one another there must be on either side.
+const GROUPS: u64 = 4;
 
 impl Training {
     /// Compares the rewards under the live adapter with those under its parent, and rolls back if they fell. It looks when there are
@@ -17,25 +19,33 @@ impl Training {
         if least == 0 {
             return Ok(false);
         }
-        let new = self.store.reward_stats(agent, head.generation).await?;
+        let new = self.store.rewarded(agent, head.generation).await?;
         let lane = self.lane(agent);
         let (generation, seen) = lane.now().watched;
         let due = if generation == head.generation { (seen * 2).max(least) } else { least };
-        if new.count < due {
+        if (new.len() as u64) < due {
             return Ok(false);
         }
-        let old = self.store.reward_stats(agent, head.parent).await?;
-        if old.count < least {
+        let old = self.store.rewarded(agent, head.parent).await?;
+        let [was, is] = [&old, &new].map(|answers| Summary::of(&independent(answers)));
+        if (old.len() as u64) < least || was.count < GROUPS || is.count < GROUPS {
             return Ok(false);
         }
-        lane.now().watched = (head.generation, new.count);
-        let chance = chance_of_fall(summary(old), summary(new));
+        lane.now().watched = (head.generation, new.len() as u64);
+        let chance = chance_of_fall(was, is);
         if chance >= SURE {
             return Ok(false);
         }
         let reason = format!(
-            "the mean reward fell from {:.3} ({} turns, generation {}) to {:.3} ({} turns), chance {chance:.4}",
-            old.mean, old.count, head.parent, new.mean, new.count
+            "the mean reward fell from {:.3} ({} turns in {} conversations, generation {}) to {:.3} \
+             ({} turns in {} conversations), chance {chance:.4}",
+            was.mean,
+            old.len(),
+            was.count,
+            head.parent,
+            is.mean,
+            new.len(),
+            is.count
         );
         self.take_back(agent, head.generation, &reason).await
     }
@@ -58,8 +68,4 @@ impl Training {
         drop(swap);
         Ok(true)
     }
-}
-
-fn summary(stats: RewardStats) -> Summary {
-    Summary { count: stats.count, mean: stats.mean, variance: stats.variance }
 }

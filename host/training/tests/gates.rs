@@ -6,11 +6,11 @@ mod world;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use domain::{RewardSource, SampleState};
+use domain::{AgentId, RewardSource, SampleState};
 use judge::{Ask, Question, Telling, Told};
 use serde_json::json;
 use store::AdapterState;
-use training::{Backend, BackendError, Facts, Handle, Opening, Trainer, Work};
+use training::{Backend, BackendError, Facts, Files, Handle, Opening, Played, Player, Prompt, Trainer, Version, Work};
 use world::{World, agent, even, record, until};
 
 async fn state_of(world: &World, name: &str, generation: u64) -> Option<AdapterState> {
@@ -85,11 +85,12 @@ async fn under_review_an_adapter_waits_for_a_person_who_can_go_back() {
 async fn an_adapter_that_makes_its_agent_worse_is_taken_back_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut world = World::new(dir.path(), &["a"]).await;
-    world.change("a", |settings| settings.gate.watch = 6);
+    world.change("a", |settings| (settings.gate.watch, settings.batch_size) = (6, 8));
     world.start();
-    // The policy's rewards say that everything was rather good, and then, under the first adapter, that everything is bad.
+    // The policy's rewards say that everything was rather good, and then, under the first adapter, that everything is bad: first of
+    // one prompt alone, which may be a hard one, then of others too.
     for seed in 0..8 {
-        let said = world.say("a", "x", seed).await;
+        let said = world.say("a", &"x".repeat(1 + seed as usize), seed).await;
         world.keep("a", said, Some(0.7 + 0.02 * seed as f32)).await;
     }
     world.serves("a", 1).await;
@@ -99,10 +100,76 @@ async fn an_adapter_that_makes_its_agent_worse_is_taken_back_by_itself() {
         assert_eq!(generation, 1);
         world.keep("a", (trace, generation), Some(-0.7 - 0.02 * (seed - 20) as f32)).await;
     }
+    until("the driver has seen them", async || {
+        let eligible = world.store.samples_in(&agent("a"), SampleState::Eligible, 99).await.unwrap();
+        (eligible.len() == 8).then_some(())
+    })
+    .await;
+    for seed in 30..33 {
+        let (trace, generation) = world.say("a", &"z".repeat(seed as usize), seed).await;
+        world.keep("a", (trace, generation), Some(-0.9)).await;
+    }
     world.serves("a", 0).await;
     let adapter = world.store.adapter(&agent("a"), 1).await.unwrap().unwrap();
     assert_eq!(adapter.state, AdapterState::RolledBack);
-    assert!(adapter.reason.unwrap().contains("mean reward fell"));
+    let reason = adapter.reason.unwrap();
+    assert!(reason.contains("(11 turns in 4 conversations)"), "one prompt alone says nothing: {reason}");
+    world.stop().await;
+}
+
+/// A player that can load nothing for a while.
+struct Clumsy {
+    inner: Arc<dyn Player>,
+    broken: AtomicBool,
+}
+
+impl Player for Clumsy {
+    fn load<'a>(&'a self, version: &'a Version, files: Files) -> Work<'a, ()> {
+        match self.broken.load(Ordering::SeqCst) {
+            true => Box::pin(async { Err(BackendError::Failed("no memory for it".to_owned())) }),
+            false => self.inner.load(version, files),
+        }
+    }
+
+    fn unload<'a>(&'a self, version: &'a Version) -> Work<'a, ()> {
+        self.inner.unload(version)
+    }
+
+    fn sample<'a>(&'a self, version: Option<&'a Version>, prompt: Prompt) -> Work<'a, Played> {
+        self.inner.sample(version, prompt)
+    }
+
+    fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>> {
+        self.inner.score(version, tokens, from)
+    }
+
+    fn serve<'a>(&'a self, agent: &'a AgentId, version: Option<&'a Version>) -> Work<'a, ()> {
+        self.inner.serve(agent, version)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_adapter_that_could_not_be_loaded_at_the_start_is_loaded_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new(dir.path(), &["a"]).await;
+    world.start();
+    world.play("a", "x", 0..4, even).await;
+    world.serves("a", 1).await;
+    world.stop().await;
+
+    let mut world = World::new(dir.path(), &["a"]).await;
+    let clumsy = {
+        let mut backend = world.agents.backend.lock().unwrap();
+        let backend = backend.as_mut().unwrap();
+        let clumsy = Arc::new(Clumsy { inner: backend.player.clone(), broken: AtomicBool::new(true) });
+        backend.player = clumsy.clone();
+        clumsy
+    };
+    world.start();
+    until("it is said", async || world.status("a").await.to_string().contains("no memory for it").then_some(())).await;
+    clumsy.broken.store(false, Ordering::SeqCst);
+    world.serves("a", 1).await;
+    assert!(!world.status("a").await.to_string().contains("no memory"));
     world.stop().await;
 }
 

@@ -168,12 +168,21 @@ async fn an_operator_pauses_resumes_and_wants_steps() {
     until("they are eligible", async || (world.count("a", SampleState::Eligible).await == 2).then_some(())).await;
     let equal = world.training.step(&id).await.unwrap_err().to_string();
     assert!(equal.contains("every answer to their prompts was as good"), "{equal}");
-    world.play("a", "z", 0..1, even).await;
+    // One more answer to the same prompt, and not as good: the two that were equal have waited for it.
+    world.play("a", "y", 2..3, |_| -1.0).await;
     until("it is eligible", async || (world.count("a", SampleState::Eligible).await == 3).then_some(())).await;
-    world.training.step(&id).await.unwrap();
+    let step = world.training.step(&id).await.unwrap();
+    assert_eq!(step["samples"], 3, "{step:#}");
     world.serves("a", 2).await;
     let status = world.status("a").await;
     assert_eq!((&status["generation"], &status["last"]["outcome"]), (&json!(2), &json!("live")), "{status:#}");
+    // A batch of later answers has come without one: they wait no longer.
+    world.play("a", "v", 0..2, |_| 1.0).await;
+    world.play("a", "w", 0..1, even).await;
+    until("they are eligible", async || (world.count("a", SampleState::Eligible).await == 3).then_some(())).await;
+    assert_eq!(world.training.step(&id).await.unwrap()["samples"], 1);
+    world.serves("a", 3).await;
+    assert_eq!(world.count("a", SampleState::Rejected).await, 2);
     world.stop().await;
 }
 

@@ -271,8 +271,9 @@ async fn what_a_client_says_replaces_a_score_until_a_batch_has_the_sample() {
     let scores = |samples: &[crate::StoredSample]| samples.iter().map(|sample| sample.score).collect::<Vec<_>>();
     let eligible = store.samples_in(&owner, SampleState::Eligible, 9).await.unwrap();
     assert_eq!(scores(&eligible), [said, Some(judged(0.5))]);
-    let stats = store.reward_stats(&owner, 3).await.unwrap();
-    assert_eq!((stats.count, stats.mean, stats.variance), (2, -0.125, 0.78125));
+    let rewarded = store.rewarded(&owner, 3).await.unwrap();
+    assert_eq!(rewarded.iter().map(|one| one.reward).collect::<Vec<_>>(), [0.5, -0.75], "the newest first");
+    assert!(rewarded.iter().all(|one| one.prompt_key.is_some()));
     let batch = store.claim(&owner, claim(0, &ids)).await.unwrap().unwrap();
     assert_eq!(scores(&batch.samples), [said, Some(judged(0.5))]);
     // A batch that is trained on again must be the same.

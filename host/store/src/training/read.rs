@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::{Batch, Lane, RewardStats, StoredAdapter, ToScore};
+use super::{Batch, Lane, Rewarded, StoredAdapter, ToScore};
 use crate::StoredSample;
 use crate::codes::{self, micros, signed};
 use crate::error::StoreError;
@@ -134,14 +134,15 @@ impl Reader {
         self.list("read adapters", [ADAPTERS, tail], values, adapter).await
     }
 
-    pub(crate) async fn reward_stats(&self, agent: &AgentId, generation: u64) -> Result<RewardStats, StoreError> {
+    pub(crate) async fn rewarded(&self, agent: &AgentId, generation: u64) -> Result<Vec<Rewarded>, StoreError> {
         let sql = [
-            "SELECT coalesce(feedback.reward, samples.score) FROM samples LEFT JOIN feedback ON feedback.turn = samples.turn",
-            "WHERE samples.agent = $1 AND samples.adapter = $2 AND samples.score IS NOT NULL",
+            "SELECT coalesce(feedback.reward, samples.score), turns.session, samples.prompt_key \
+             FROM samples JOIN turns ON turns.id = samples.turn LEFT JOIN feedback ON feedback.turn = samples.turn",
+            "WHERE samples.agent = $1 AND samples.adapter = $2 AND samples.score IS NOT NULL \
+             ORDER BY samples.turn DESC LIMIT 4096",
         ];
         let values = [Filter::Text(agent.as_str()), Filter::Number(signed(generation))];
-        let rewards: Vec<f64> = self.list("read rewards", sql, &values, |row| row.try_get(0)).await?;
-        Ok(RewardStats::of(&rewards))
+        self.list("read rewards", sql, &values, rewarded).await
     }
 
     pub(crate) async fn lane(&self, agent: &AgentId) -> Result<Lane, StoreError> {
@@ -151,13 +152,13 @@ impl Reader {
     }
 }
 
-impl RewardStats {
-    fn of(rewards: &[f64]) -> Self {
-        let count = rewards.len() as f64;
-        let mean = rewards.iter().sum::<f64>() / count.max(1.0);
-        let squares: f64 = rewards.iter().map(|reward| (reward - mean).powi(2)).sum();
-        RewardStats { count: rewards.len() as u64, mean, variance: squares / (count - 1.0).max(1.0) }
-    }
+fn rewarded(row: &SqliteRow) -> Result<Rewarded, sqlx::Error> {
+    let prompt_key: Option<Vec<u8>> = row.try_get(2)?;
+    Ok(Rewarded {
+        reward: row.try_get(0)?,
+        session: array(row.try_get(1)?).map(Uuid::from_bytes)?,
+        prompt_key: prompt_key.map(array).transpose()?,
+    })
 }
 
 fn due(row: &SqliteRow) -> Result<Due, sqlx::Error> {

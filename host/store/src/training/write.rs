@@ -174,7 +174,12 @@ async fn release(batch: Uuid, reject: Option<String>, now: i64, to: &mut SqliteC
     let state = if reject.is_some() { SampleState::Rejected } else { SampleState::Eligible };
     let sql = "UPDATE samples SET state = $1, reason = $2 WHERE batch = $3 AND state = 'claimed'";
     let query = sqlx::query(sql).bind(state.code()).bind(reject.map(shorten)).bind(batch_key(batch));
-    query.execute(to).await?;
+    query.execute(&mut *to).await?;
+    if state == SampleState::Rejected {
+        // The next batch has failed never yet.
+        let sql = "UPDATE lanes SET failures = 0, changed = $1 WHERE agent = (SELECT agent FROM batches WHERE id = $2)";
+        sqlx::query(sql).bind(now).bind(batch_key(batch)).execute(to).await?;
+    }
     Ok(ended)
 }
 
