@@ -38,6 +38,8 @@ pub struct RlConfig {
     pub warmup_steps: u32,
     /// What is made small.
     pub loss: LossConfig,
+    /// How many further answers are drawn to a prompt that was answered once, for the judge to grade.
+    pub candidates: u32,
     /// Tokens of a sample, prompt and answer; longer ones are not trained on.
     pub max_tokens: u32,
     /// When a sample is too old.
@@ -182,6 +184,7 @@ pub(crate) fn build(
             low: reader.for_agent(id, "rl.clip_low").unwrap_or(1.0),
             high: reader.for_agent(id, "rl.clip_high").unwrap_or(1.0),
         },
+        candidates: reader.for_agent(id, "rl.candidates").unwrap_or_default(),
         max_tokens: reader.for_agent(id, "rl.max_tokens").unwrap_or_default(),
         staleness: StalenessConfig {
             adapters: reader.for_agent(id, "rl.staleness.adapters").unwrap_or_default(),

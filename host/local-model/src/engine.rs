@@ -99,6 +99,8 @@ pub struct Engine {
     info: ModelInfo,
     queue: Mutex<Option<SyncSender<Job>>>,
     waiting: usize,
+    /// Held by each request that waits or is answered.
+    under_way: Arc<()>,
     /// Tokens of a prompt and its answer.
     context: usize,
     stop: Arc<AtomicBool>,
@@ -130,6 +132,7 @@ impl Engine {
             info,
             queue: Mutex::new(Some(queue)),
             waiting: options.queue.max(1),
+            under_way: Arc::default(),
             context,
             stop,
             ended,
@@ -147,6 +150,11 @@ impl Engine {
         self.context
     }
 
+    /// Whether no request waits or is answered just now.
+    pub fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.under_way) == 1
+    }
+
     /// Queues a request. Its events come on the receiver; dropping that cancels the request.
     ///
     /// # Errors
@@ -156,7 +164,11 @@ impl Engine {
         // Room for all events there can be, so that the engine never waits for a reader. It is only taken as they come.
         let (events, receiver) = mpsc::channel(self.context + 2);
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = queue.as_ref().ok_or(SubmitError::Stopped)?.try_send(Job { request, events });
+        let sent = queue.as_ref().ok_or(SubmitError::Stopped)?.try_send(Job {
+            request,
+            events,
+            counted: self.under_way.clone(),
+        });
         sent.map_err(|error| match error {
             TrySendError::Full(_) => SubmitError::Busy { waiting: self.waiting },
             TrySendError::Disconnected(_) => SubmitError::Stopped,

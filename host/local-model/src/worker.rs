@@ -26,6 +26,8 @@ const SMALLEST_CHUNK: usize = 8;
 pub(crate) struct Job {
     pub(crate) request: Request,
     pub(crate) events: Sender<Event>,
+    /// Held as long as it is under way.
+    pub(crate) counted: Arc<()>,
 }
 
 /// The engine's thread: in each step, every active request gets one more token, or reads on in its prompt.
@@ -43,6 +45,7 @@ pub(crate) struct Worker {
 /// A request being answered.
 struct Active {
     events: Sender<Event>,
+    _counted: Arc<()>,
     sampler: Sampler,
     text: TextStream,
     key: Option<CacheKey>,
@@ -140,7 +143,7 @@ impl Worker {
         }
     }
 
-    fn prepare(&mut self, Job { request, events }: Job) -> Result<Active, ModelError> {
+    fn prepare(&mut self, Job { request, events, counted }: Job) -> Result<Active, ModelError> {
         request.sampling.check()?;
         if let Some(adapter) = &request.adapter {
             adapter.check(&self.model.shape)?;
@@ -165,6 +168,7 @@ impl Worker {
         let cache = known.unwrap_or_else(|| KvCache::new(self.model.shape.kv()));
         Ok(Active {
             events,
+            _counted: counted,
             text: TextStream::new(request.sampling.stop.clone()),
             limit: request.sampling.max_tokens.unwrap_or(usize::MAX).min(self.context - tokens.len()),
             sampler: Sampler::new(request.sampling),

@@ -168,6 +168,7 @@ fn settings(agent: &AgentId, rl: &RlConfig, votes: u32) -> Settings {
             skills: rl.staleness.skills,
         },
         votes,
+        candidates: rl.candidates as usize,
         retry_wait: RETRY_WAIT,
         gate: Gate {
             max_drift: rl.gate.max_drift,

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use domain::{AgentId, Digest};
+use domain::{AgentId, Digest, TokenTrace};
 use local_model::{AdamW, Datum, LoraShape, Loss, Watch};
 
 /// Something that is done elsewhere. Dropping it gives it up.
@@ -161,8 +161,8 @@ pub struct Prompt {
 /// An answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Played {
-    /// As sampled at temperature 1.
-    pub tokens: Vec<u32>,
+    /// The tokens, as sampled at temperature 1.
+    pub trace: TokenTrace,
     /// In words.
     pub text: String,
     /// Whether it came to an end by itself.
@@ -179,6 +179,9 @@ pub trait Player: Send + Sync {
 
     /// Answers a prompt with a version that was loaded.
     fn sample<'a>(&'a self, version: Option<&'a Version>, prompt: Prompt) -> Work<'a, Played>;
+
+    /// Whether nobody is being answered just now.
+    fn is_idle(&self) -> bool;
 
     /// The log-probability of each token from `from` on.
     fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>>;

@@ -8,6 +8,7 @@ use store::StoredSample;
 
 use crate::advantage::{Rewarded, Shaped, per_token, shape};
 use crate::backend::Normalisation;
+use crate::candidates::Candidate;
 
 /// A sample that has both tokens and a score.
 pub(crate) type Known<'a> = (&'a StoredSample, &'a TokenTrace, Rewarded<'a>);
@@ -25,6 +26,7 @@ fn known(stored: &StoredSample) -> Option<Known<'_>> {
 
 /// What a batch is to teach.
 pub(crate) struct Lecture {
+    /// Of the samples in their order, then of what was drawn beside them.
     pub(crate) data: Arc<[Datum]>,
     pub(crate) shaped: Shaped,
     /// Of prompts and answers.
@@ -34,25 +36,33 @@ pub(crate) struct Lecture {
     pub(crate) success_rate: f64,
 }
 
-/// Makes it of a batch's samples; `size` is how many a batch is to have, whatever this one has.
+/// Makes it of a batch's samples, and of what was drawn beside them; `size` is how many samples a batch is to have, whatever this one
+/// has.
 pub(crate) fn lecture(
     samples: &[StoredSample],
+    drawn: &[Candidate],
     baseline: Option<f64>,
     size: usize,
     normalisation: Normalisation,
 ) -> Lecture {
-    let rewarded = rewarded(samples);
-    let rewards: Vec<Rewarded<'_>> = rewarded.iter().map(|(_, _, rewarded)| *rewarded).collect();
-    let shaped = shape(&rewards, baseline);
-    let count = rewarded.len();
-    let datum = |((_, trace, _), advantage): (&Known<'_>, &f64)| {
+    let known = rewarded(samples);
+    let rewards: Vec<Rewarded<'_>> = known.iter().map(|(_, _, rewarded)| *rewarded).collect();
+    let mut shaped = shape(&rewards, baseline);
+    // Groups of their own, though a sample may have their prompt; and nothing that the agent usually gets.
+    let beside = drawn.iter().map(|one| Rewarded { prompt: &one.trace.prompt, reward: one.reward, weight: 1.0 });
+    let beside = shape(&beside.collect::<Vec<_>>(), None);
+    shaped.groups += beside.groups;
+    let traces = known.iter().map(|(_, trace, _)| *trace).chain(drawn.iter().map(|one| &one.trace));
+    let advantages = shaped.advantages.iter().chain(&beside.advantages);
+    let count = known.len() + drawn.len();
+    let datum = |(trace, advantage): (&TokenTrace, &f64)| {
         let length = trace.completion.len();
         let undone = match normalisation {
             Normalisation::Sum => 1.0,
             // It will divide by both.
             Normalisation::MeanOfMeans => (length * count) as f64,
         };
-        let each = per_token(*advantage, size) * undone;
+        let each = per_token(*advantage, size + drawn.len()) * undone;
         Datum {
             tokens: trace.prompt.iter().chain(&trace.completion).copied().collect(),
             prompt: trace.prompt.len(),
@@ -61,11 +71,11 @@ pub(crate) fn lecture(
             advantages: vec![each as f32; length],
         }
     };
-    let data: Arc<[Datum]> = rewarded.iter().zip(&shaped.advantages).map(datum).collect();
+    let data: Arc<[Datum]> = traces.zip(advantages).map(datum).collect();
     let tokens = data.iter().map(|datum| datum.tokens.len() as u64).sum();
-    let mean_reward = rewards.iter().map(|one| one.reward).sum::<f64>() / count.max(1) as f64;
+    let mean_reward = rewards.iter().map(|one| one.reward).sum::<f64>() / known.len().max(1) as f64;
     let good = rewards.iter().filter(|one| one.reward > 0.0).count();
-    Lecture { data, shaped, tokens, mean_reward, success_rate: good as f64 / count.max(1) as f64 }
+    Lecture { data, shaped, tokens, mean_reward, success_rate: good as f64 / known.len().max(1) as f64 }
 }
 
 #[cfg(test)]
@@ -108,7 +118,7 @@ mod tests {
     #[test]
     fn each_token_of_an_answer_gets_the_same_whatever_its_length() {
         let samples = [stored(1, 3, 1.0, 1.0), stored(1, 30, -1.0, 1.0), stored(2, 4, 0.5, 2.0)];
-        let lecture = lecture(&samples, Some(0.0), 4, Normalisation::Sum);
+        let lecture = lecture(&samples, &[], Some(0.0), 4, Normalisation::Sum);
         let each: Vec<f32> = lecture.data.iter().map(|datum| datum.advantages[0]).collect();
         assert_eq!(each, [1.0 / 128.0, -0.5 / 128.0, 1.0 / 128.0]);
         for (datum, length) in lecture.data.iter().zip([3, 30, 4]) {
@@ -122,8 +132,8 @@ mod tests {
     #[test]
     fn a_backend_that_takes_means_gets_what_makes_the_same_sum() {
         let samples = [stored(1, 3, 1.0, 1.0), stored(2, 30, -1.0, 1.0)];
-        let sums = lecture(&samples, Some(0.0), 2, Normalisation::Sum);
-        let means = lecture(&samples, Some(0.0), 2, Normalisation::MeanOfMeans);
+        let sums = lecture(&samples, &[], Some(0.0), 2, Normalisation::Sum);
+        let means = lecture(&samples, &[], Some(0.0), 2, Normalisation::MeanOfMeans);
         // Any numbers in the place of the tokens' gradients.
         let gradient = |at: usize| (at as f64 * 0.7).sin();
         let of = |datum: &Datum| {
@@ -139,6 +149,6 @@ mod tests {
         let mut samples = [stored(1, 3, 1.0, 1.0), stored(2, 3, 1.0, 1.0), stored(3, 3, 1.0, 1.0)];
         samples[0].score = None;
         samples[1].sample.tokens = None;
-        assert_eq!(lecture(&samples, None, 2, Normalisation::Sum).data.len(), 1);
+        assert_eq!(lecture(&samples, &[], None, 2, Normalisation::Sum).data.len(), 1);
     }
 }

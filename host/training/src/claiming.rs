@@ -32,14 +32,12 @@ impl Training {
         }
         self.expire(agent, settings).await?;
         let (eligible, choice) = self.choice(agent, settings).await?;
-        // Answers that are equal so far may get others yet. They are given up when they are as many as a batch, when one is made of later
-        // answers, or when there is nothing else left to look at.
+        // Answers that are equal so far may get others yet. They are given up when a batch is made of later answers, or when there would
+        // be one but for them.
         let enough = choice.take.len() >= least.max(1);
         let newest = choice.take.last().copied().filter(|_| enough).unwrap_or_default();
-        let crowded = eligible.len() >= looked_at(settings);
-        let is_over = |group: &[usize]| {
-            crowded || group.len() >= settings.batch_size || group.last().is_some_and(|last| *last < newest)
-        };
+        let in_the_way = !enough && eligible.len() >= settings.batch_size;
+        let is_over = |group: &[usize]| in_the_way || group.last().is_some_and(|last| *last < newest);
         let given_up = choice.equal.iter().filter(|group| is_over(group));
         let equal = given_up.flatten().map(|at| {
             self.store.reject(eligible[*at].sample.turn, "every answer to its prompt was as good as the others")

@@ -5,7 +5,7 @@ mod desk;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::{AgentId, Digest, TokenTrace};
+use domain::{AgentId, Digest};
 use local_model::{
     AdamW, Adapter, Engine, Event, FinishReason, Model, ModelError, Request, Sampling, SubmitError, Trainee, Watch,
 };
@@ -208,14 +208,17 @@ impl Player for Embedded {
                 match event {
                     Event::Text(more) => text.push_str(&more),
                     Event::Done(finish) => {
-                        let TokenTrace { completion: tokens, .. } = finish.trace;
-                        return Ok(Played { tokens, text, ended: finish.reason == FinishReason::Stop });
+                        return Ok(Played { trace: finish.trace, text, ended: finish.reason == FinishReason::Stop });
                     }
                     Event::Failed(error) => return Err(error.into()),
                 }
             }
             Err(BackendError::Stopped)
         })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.engine.is_idle()
     }
 
     fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>> {

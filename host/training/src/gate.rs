@@ -8,7 +8,7 @@ use crate::backend::Stepped;
 use crate::settings::Gate;
 use crate::statistics::sign_test;
 
-pub(crate) use trial::{Stored, Trial};
+pub(crate) use trial::{Stored, Trial, answer};
 
 /// Below this chance a difference is none of chance.
 const SURE: f64 = 0.05;

@@ -70,6 +70,8 @@ pub(crate) struct Last {
 pub(crate) enum Phase {
     /// The parent's checkpoint is opened.
     Open,
+    /// Further answers are drawn and graded.
+    Draw,
     /// The gradient is computed.
     Pass,
     /// The parameters move.
@@ -87,6 +89,7 @@ impl Phase {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Phase::Open => "open",
+            Phase::Draw => "candidates",
             Phase::Pass => "forward-backward",
             Phase::Step => "optim-step",
             Phase::Save => "save",

@@ -14,6 +14,7 @@
 mod advantage;
 mod backend;
 mod batch;
+mod candidates;
 mod checks;
 mod claiming;
 mod driver;

@@ -27,6 +27,8 @@ pub struct Settings {
     pub staleness: Staleness,
     /// How often the judge is asked about a sample; 0: it is not.
     pub votes: u32,
+    /// How many further answers are drawn to each prompt that a batch has one answer to, for the judge to grade; 0: none.
+    pub candidates: usize,
     /// The pause before an adapter that could not be loaded is loaded again, and before a sample whose judging failed is judged again;
     /// each further one of these is twice as long, up to an hour.
     pub retry_wait: Duration,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::{self, Backend, BackendError, Files, Opening, Passed, Stepped, Version};
 use crate::batch::{Lecture, lecture};
+use crate::candidates::{Draw, Drawn};
 use crate::exchange::instruction;
 use crate::files::FilesError;
 use crate::gate::{Evidence, Stored, Trial, sound};
@@ -156,7 +157,8 @@ impl Step {
         }
         let baseline = training.store.lane(&self.agent).await?.baseline;
         let normalisation = self.backend.trainer.facts().normalisation;
-        let lecture = lecture(&batch.samples, baseline, self.settings.batch_size, normalisation);
+        let drawn = self.draw(batch, head.as_ref()).await?;
+        let lecture = lecture(&batch.samples, &drawn.candidates, baseline, self.settings.batch_size, normalisation);
         let trained = self.train(head.as_ref(), &lecture, watch).await?;
 
         lane.enter(Phase::Save);
@@ -192,7 +194,7 @@ impl Step {
             (Ok(()), false) => AdapterState::Live,
         };
         let metrics = json!({
-            "samples": lecture.data.len(), "tokens": lecture.tokens, "groups": lecture.shaped.groups,
+            "samples": batch.samples.len(), "candidates": drawn.candidates.len(), "drawn": drawn.answers, "tokens": lecture.tokens, "groups": lecture.shaped.groups,
             "mean_reward": lecture.mean_reward, "success_rate": lecture.success_rate, "baseline": baseline, "loss": trained.passed.loss,
             "sampler_drift": trained.passed.drift, "clipped": trained.passed.clipped,
             "learning_rate": trained.learning_rate, "gate": evidence, "seconds": began.elapsed().as_secs_f64(),
@@ -223,6 +225,28 @@ impl Step {
             tracing::warn!(agent = %self.agent, %error, "old adapters could not be removed");
         }
         Ok(Ended::Made(Box::new(made)))
+    }
+
+    /// Draws further answers to prompts that the batch has one answer to, where that is wanted and somebody can grade them.
+    async fn draw(&self, batch: &Batch, head: Option<&StoredAdapter>) -> Result<Drawn, StepError> {
+        let judge = self.training.host.judge(&self.agent).filter(|_| self.settings.candidates > 0);
+        let Some(judge) = judge.filter(|_| self.settings.votes > 0) else { return Ok(Drawn::default()) };
+        self.training.lane(&self.agent).enter(Phase::Draw);
+        let version = head.map(version_of);
+        if let Some((version, head)) = version.as_ref().zip(head) {
+            let files = self.training.files_of(head).await?;
+            self.load(version, files).await?;
+        }
+        let draw = Draw {
+            player: &*self.backend.player,
+            version: version.as_ref(),
+            judge: &*judge,
+            votes: self.settings.votes,
+            each: self.settings.candidates,
+            max_tokens: self.settings.max_tokens,
+            seed: seed(self.settings.seed, &format!("candidates {}", batch.id)),
+        };
+        Ok(draw.run(&self.stored(&batch.samples, true).await?).await?)
     }
 
     /// Trains on a handle that nobody has used, and that nobody will use again.

@@ -102,6 +102,10 @@ impl Player for Deadly {
         self.player.sample(version, prompt)
     }
 
+    fn is_idle(&self) -> bool {
+        self.player.is_idle()
+    }
+
     fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>> {
         self.player.score(version, tokens, from)
     }

@@ -139,6 +139,10 @@ impl Player for Clumsy {
         self.inner.sample(version, prompt)
     }
 
+    fn is_idle(&self) -> bool {
+        self.inner.is_idle()
+    }
+
     fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>> {
         self.inner.score(version, tokens, from)
     }

@@ -92,8 +92,8 @@ impl Trial<'_> {
         let once: Vec<_> = both.filter(|stored| asked.insert(&stored.tokens[..stored.prompt])).collect();
         for (at, stored) in once.iter().cycle().take(wanted).enumerate() {
             let seed = self.seed.wrapping_add(at as u64);
-            let old = self.answer(self.parent, stored, seed).await?;
-            let new = self.answer(Some(self.candidate), stored, seed).await?;
+            let old = answer(self.player, self.parent, stored, self.max_tokens, seed).await?;
+            let new = answer(self.player, Some(self.candidate), stored, self.max_tokens, seed).await?;
             evidence.answers.count(&new, &old);
             let Some(judge) = self.judge else { continue };
             let pair = Pair { instruction: stored.instruction.clone(), a: new.text, b: old.text };
@@ -107,21 +107,28 @@ impl Trial<'_> {
         }
         Ok(())
     }
+}
 
-    async fn answer(&self, version: Option<&Version>, stored: &Stored, seed: u64) -> Result<Played, BackendError> {
-        let length = stored.tokens.len() - stored.prompt;
-        let room = self.max_tokens.saturating_sub(stored.prompt).max(1);
-        let max_tokens = (length * ROOM).max(LEAST_ROOM).min(room);
-        let prompt = Prompt { tokens: stored.tokens[..stored.prompt].into(), max_tokens, seed };
-        let mut tries = 0;
-        loop {
-            match self.player.sample(version, prompt.clone()).await {
-                // Clients go first.
-                Err(BackendError::Busy) if tries < PATIENCE => tokio::time::sleep(PAUSE).await,
-                answered => return answered,
-            }
-            tries += 1;
+/// Answers a prompt again, in no more than `max_tokens` for both.
+pub(crate) async fn answer(
+    player: &dyn Player,
+    version: Option<&Version>,
+    stored: &Stored,
+    max_tokens: usize,
+    seed: u64,
+) -> Result<Played, BackendError> {
+    let length = stored.tokens.len() - stored.prompt;
+    let room = max_tokens.saturating_sub(stored.prompt).max(1);
+    let max_tokens = (length * ROOM).max(LEAST_ROOM).min(room);
+    let prompt = Prompt { tokens: stored.tokens[..stored.prompt].into(), max_tokens, seed };
+    let mut tries = 0;
+    loop {
+        match player.sample(version, prompt.clone()).await {
+            // Clients go first.
+            Err(BackendError::Busy) if tries < PATIENCE => tokio::time::sleep(PAUSE).await,
+            answered => return answered,
         }
+        tries += 1;
     }
 }
 
@@ -133,8 +140,8 @@ impl Answers {
         self.parent_empty += is_empty(old);
         self.endless += usize::from(!new.ended);
         self.parent_endless += usize::from(!old.ended);
-        self.length += new.tokens.len();
-        self.parent_length += old.tokens.len();
+        self.length += new.trace.completion.len();
+        self.parent_length += old.trace.completion.len();
     }
 }
 

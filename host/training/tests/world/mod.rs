@@ -117,6 +117,7 @@ pub(crate) fn settings(dir: &Path, agent: &AgentId) -> Settings {
         max_tokens: 128,
         staleness: Staleness::default(),
         votes: 3,
+        candidates: 0,
         retry_wait: Duration::from_millis(20),
         gate: Gate { max_drift: 10.0, prompts: 0, judge: false, held_out: 0, watch: 0 },
         review: false,
