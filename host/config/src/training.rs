@@ -245,7 +245,10 @@ pub(crate) fn review(
                 refused.entry((path, upstream.clone())).or_default().push(id.as_str());
             }
             Err(Untrained::Mode | Untrained::Backend(_)) => {}
-            Ok(upstream) => other_model(id, upstream, reader, upstreams),
+            Ok(upstream) => {
+                other_model(id, upstream, reader, upstreams);
+                ungraded(id, agent, reader);
+            }
         }
     }
     for ((path, upstream), agents) in refused {
@@ -260,6 +263,17 @@ pub(crate) fn review(
     if let Some(message) = backend {
         reader.report.warning(BACKEND, reader.place(BACKEND), message, "write embedded to train in this process");
     }
+}
+
+/// Candidates that nobody grades are not drawn.
+fn ungraded(id: &AgentId, agent: &AgentConfig, reader: &mut Reader<'_>) {
+    if agent.rl.candidates == 0 || agent.judge.is_some() {
+        return;
+    }
+    let found = reader.settings.inherited(id, "rl.candidates").map(|(path, found)| (path, found.place));
+    let Some((path, place)) = found else { return };
+    let message = format!("no candidates are drawn for {id}: nobody judges its answers");
+    reader.report.warning(path, Some(place), message, "set rl.prm_url and rl.prm_api_key, or `rl.judge: own`");
 }
 
 /// The embedded trainer trains the model that answers, and no other.
