@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import re
 import statistics
 import sys
 import time
@@ -38,6 +39,8 @@ def main():
             result["words"] = report("bm25", hits(words, tests))
             cold = {"uses": 0, **report("cold", hits(host, tests))}
             result["added"] = added(host, words, tests)
+            result["late"] = late(host)
+            say(f"questions that went by words alone, for their meaning came too late: {result['late']:.1%}")
             say("p50 of a turn: {mode_ms} ms, with bm25 {bm25_ms} ms, added {added_ms} ms".format(**result["added"]))
             note(result, host)
         for kind in FEEDBACK:
@@ -89,6 +92,12 @@ def added(host, words, tests, turns=200):
             took[each].append(each.ask(question).seconds)
     p50 = {each: 1000 * statistics.median(times) for each, times in took.items()}
     return {"mode_ms": round(p50[host], 3), "bm25_ms": round(p50[words], 3), "added_ms": round(p50[host] - p50[words], 3)}
+
+
+def late(host):
+    """The share of questions whose meaning was not there in time."""
+    counts = dict(re.findall(r'metaclaw_questions_embedded_total\{outcome="(\w+)"\} (\d+)', host.metrics()))
+    return 1 - int(counts.get("in_time", 0)) / max(1, sum(map(int, counts.values()))) if counts else 0.0
 
 
 def learn(host, kind, skills, tests, lessons, args, curve):

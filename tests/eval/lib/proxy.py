@@ -95,8 +95,7 @@ class Host:
         """Waits until every skill has its vector, on a build that says so. Feedback that is answered has its effect."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
-            _, _, body = self.request("GET", "/metrics")
-            waiting = re.findall(r"^metaclaw_skill_vectors_missing\S* (\S+)$", body.decode(), re.MULTILINE)
+            waiting = re.findall(r"^metaclaw_skill_vectors_missing\S* (\S+)$", self.metrics(), re.MULTILINE)
             if all(float(number) == 0 for number in waiting):
                 return
             time.sleep(0.05)
@@ -121,6 +120,10 @@ class Host:
         # A turn can be spoken of at once: the host waits until it is durable.
         status, _, text = self.request("POST", "/v1/feedback", body, {"x-agent-id": self.agent})
         return None if status == 200 else f"{status} {' '.join(text.decode(errors='replace').split())[:120]}"
+
+    def metrics(self):
+        """All that the host counts, as Prometheus wants it."""
+        return self.request("GET", "/metrics")[2].decode()
 
     def request(self, method, path, body=None, headers=None):
         sent = {"content-type": "application/json", **(headers or {})}
