@@ -79,10 +79,7 @@ pub(crate) fn per_token(advantage: f64, size: usize) -> f64 {
 /// Chooses samples until there are `enough`, oldest first. A group stays together, unless it has more than twice that many.
 pub(crate) fn choose(samples: &[Rewarded<'_>], enough: usize) -> Choice {
     let groups = groups(samples);
-    let is_equal = |group: &[usize]| {
-        let rewards = group.iter().map(|at| samples[*at].reward);
-        group.len() > 1 && rewards.clone().fold(f64::MIN, f64::max) - rewards.fold(f64::MAX, f64::min) <= EQUAL
-    };
+    let is_equal = |group: &[usize]| group.len() > 1 && all_equal(group.iter().map(|at| samples[*at].reward));
     let most = enough.max(1) * 2;
     let mut choice = Choice::default();
     for (at, sample) in samples.iter().enumerate() {
@@ -98,6 +95,11 @@ pub(crate) fn choose(samples: &[Rewarded<'_>], enough: usize) -> Choice {
     }
     choice.take.sort_unstable();
     choice
+}
+
+/// Whether nothing can be learned from how these differ.
+pub(crate) fn all_equal(rewards: impl Iterator<Item = f64> + Clone) -> bool {
+    rewards.clone().fold(f64::MIN, f64::max) - rewards.fold(f64::MAX, f64::min) <= EQUAL
 }
 
 fn groups<'a>(samples: &[Rewarded<'a>]) -> HashMap<&'a [u32], Vec<usize>> {

@@ -10,18 +10,16 @@ use std::time::Duration;
 use domain::TokenTrace;
 use judge::{Ask, Bench, Exam};
 
+use crate::advantage::all_equal;
 use crate::backend::{BackendError, Player, Version};
 use crate::gate::{Stored, answer};
+use crate::scoring::VOTES_AT_ONCE;
 
 /// How often it is seen whether nobody is being answered, and how often in vain before what was drawn is enough.
 const PAUSE: Duration = Duration::from_millis(50);
 const PATIENCE: u32 = 1200;
 /// After so many answers in a row that the judge had no grade for, it is not asked again in this step.
 const FAILURES: u32 = 3;
-/// How many votes on one answer are asked for at the same time.
-const VOTES_AT_ONCE: u32 = 2;
-/// Rewards nearer to one another than this are equal.
-const EQUAL: f64 = 1e-6;
 
 /// An answer that nobody was given.
 #[derive(Clone, Debug)]
@@ -90,7 +88,7 @@ impl Draw<'_> {
                     }
                 }
             }
-            if differ(&group) {
+            if !all_equal(group.iter().map(|one| one.reward)) {
                 drawn.candidates.append(&mut group);
             }
         }
@@ -107,9 +105,4 @@ impl Draw<'_> {
         }
         false
     }
-}
-
-fn differ(group: &[Candidate]) -> bool {
-    let rewards = group.iter().map(|one| one.reward);
-    rewards.clone().fold(f64::MIN, f64::max) - rewards.fold(f64::MAX, f64::min) > EQUAL
 }

@@ -23,7 +23,7 @@ const JUDGED: usize = 8;
 const ATTEMPTS: u32 = 8;
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// How many votes on one sample are asked for at the same time.
-const VOTES_AT_ONCE: u32 = 2;
+pub(crate) const VOTES_AT_ONCE: u32 = 2;
 
 /// What was decided about one scored sample.
 enum Fate {

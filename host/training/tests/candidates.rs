@@ -107,9 +107,8 @@ async fn an_agent_whose_rewards_teach_nothing_learns_from_candidates() {
     // Each prompt is answered once, and every answer was as good as usual: nothing follows from that.
     for step in 0..STEPS {
         for name in ["with", "without"] {
-            for place in 0..4 {
-                let (said, prompt) = (step * 4 + place, format!("tell me {}", "abcdefgh".repeat(1 + place as usize)));
-                let answer = world.say(name, &prompt, said).await;
+            for (place, prompt) in (0u64..).zip(["tell me", "tell me of it", "tell me of them", "tell me of us all"]) {
+                let answer = world.say(name, prompt, step * 4 + place).await;
                 world.keep(name, answer, Some(0.0)).await;
             }
             world.serves(name, step + 1).await;
@@ -150,8 +149,8 @@ async fn a_judge_that_is_out_costs_a_few_questions_and_no_step() {
     let judge = Arc::new(Judge { is_out: AtomicBool::new(true), ..Judge::default() });
     let mut world = world(dir.path(), &judge).await;
     world.start();
-    for place in 0..4u64 {
-        let answer = world.say("with", &"x".repeat(1 + place as usize), place).await;
+    for (place, prompt) in (0u64..).zip(["x", "xx", "xxx", "xxxx"]) {
+        let answer = world.say("with", prompt, place).await;
         world.keep("with", answer, Some(place as f32 / 4.0)).await;
     }
     world.serves("with", 1).await;
@@ -168,8 +167,8 @@ async fn nothing_is_drawn_while_somebody_is_answered() {
     let judge = Arc::new(Judge::default());
     let mut world = world(dir.path(), &judge).await;
     judge.busy.store(true, Ordering::SeqCst);
-    for place in 0..4u64 {
-        let answer = world.say("with", &"x".repeat(1 + place as usize), place).await;
+    for (place, prompt) in (0u64..).zip(["x", "xx", "xxx", "xxxx"]) {
+        let answer = world.say("with", prompt, place).await;
         world.keep("with", answer, Some(place as f32 / 4.0)).await;
     }
     world.start();

@@ -89,9 +89,9 @@ async fn an_adapter_that_makes_its_agent_worse_is_taken_back_by_itself() {
     world.start();
     // The policy's rewards say that everything was rather good, and then, under the first adapter, that everything is bad: first of
     // one prompt alone, which may be a hard one, then of others too.
-    for seed in 0..8 {
-        let said = world.say("a", &"x".repeat(1 + seed as usize), seed).await;
-        world.keep("a", said, Some(0.7 + 0.02 * seed as f32)).await;
+    for seed in 0..8u8 {
+        let said = world.say("a", &"x".repeat(1 + usize::from(seed)), seed.into()).await;
+        world.keep("a", said, Some(0.7 + 0.02 * f32::from(seed))).await;
     }
     world.serves("a", 1).await;
     world.change("a", |settings| settings.batch_size = 100);
@@ -105,8 +105,8 @@ async fn an_adapter_that_makes_its_agent_worse_is_taken_back_by_itself() {
         (eligible.len() == 8).then_some(())
     })
     .await;
-    for seed in 30..33 {
-        let (trace, generation) = world.say("a", &"z".repeat(seed as usize), seed).await;
+    for (seed, prompt) in (30..).zip(["z", "zz", "zzz"]) {
+        let (trace, generation) = world.say("a", prompt, seed).await;
         world.keep("a", (trace, generation), Some(-0.9)).await;
     }
     world.serves("a", 0).await;
