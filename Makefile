@@ -56,7 +56,7 @@ eval-isolation-embedded: demo ## The same with the embedded model, reported as i
 	python3 tests/eval/isolation.py --agents $(or $(AGENTS),3) --rounds 1 --asks 1 --embedded --json target/isolation-embedded.json
 
 eval-rl: demo ## Train two agents at once from live traffic, each for its own reward, and hold both against both: tests/eval/README.md
-	python3 tests/eval/rl.py --seeds $(or $(SEEDS),3) --rounds $(or $(ROUNDS),8) --json target/rl.json --svg $(or $(SVG),target/rl.svg)
+	python3 tests/eval/rl.py --seeds $(or $(SEEDS),3) --rounds $(or $(ROUNDS),10) --batch $(or $(BATCH),32) --json target/rl.json --svg $(or $(SVG),target/rl.svg)
 
 bench-training: demo ## Measure answers while a step is trained, against idle ones in the same run
 	python3 tests/bench/training.py
