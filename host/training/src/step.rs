@@ -51,15 +51,13 @@ pub(crate) struct Step {
     pub(crate) agent: AgentId,
     pub(crate) settings: Settings,
     pub(crate) backend: Backend,
-    /// What it has loaded to compare it.
+    /// What it has loaded, to be unloaded however it ends.
     loaded: Mutex<Vec<Version>>,
 }
 
 /// What was trained, before anybody looked at it.
 struct Trained {
     files: Files,
-    /// Of the parent, if it has any.
-    parent: Option<Files>,
     passed: Passed,
     stepped: Stepped,
     learning_rate: f32,
@@ -157,9 +155,18 @@ impl Step {
         }
         let baseline = training.store.lane(&self.agent).await?.baseline;
         let normalisation = self.backend.trainer.facts().normalisation;
-        let drawn = self.draw(batch, head.as_ref()).await?;
+        // Read and loaded once, for all that is to come.
+        let (parent, parent_files) = match &head {
+            Some(head) => {
+                let (version, files) = (version_of(head), training.files_of(head).await?);
+                self.load(&version, files.clone()).await?;
+                (Some(version), Some(files))
+            }
+            None => (None, None),
+        };
+        let drawn = self.draw(batch, parent.as_ref()).await?;
         let lecture = lecture(&batch.samples, &drawn.candidates, baseline, self.settings.batch_size, normalisation);
-        let trained = self.train(head.as_ref(), &lecture, watch).await?;
+        let trained = self.train(parent_files, &lecture, watch).await?;
 
         lane.enter(Phase::Save);
         let folder = adapters::folder_name(batch.generation, batch.id);
@@ -176,10 +183,6 @@ impl Step {
         };
         let verdict = match sound(&trained.stepped) {
             Ok(()) => {
-                let parent = head.as_ref().map(version_of);
-                if let Some((parent, files)) = parent.as_ref().zip(trained.parent.clone()) {
-                    self.load(parent, files).await?;
-                }
                 self.load(&version, trained.files.clone()).await?;
                 self.compare(batch, parent.as_ref(), &version, &mut evidence).await?;
                 evidence.verdict(&self.settings.gate)
@@ -228,18 +231,13 @@ impl Step {
     }
 
     /// Draws further answers to prompts that the batch has one answer to, where that is wanted and somebody can grade them.
-    async fn draw(&self, batch: &Batch, head: Option<&StoredAdapter>) -> Result<Drawn, StepError> {
+    async fn draw(&self, batch: &Batch, parent: Option<&Version>) -> Result<Drawn, StepError> {
         let judge = self.training.host.judge(&self.agent).filter(|_| self.settings.candidates > 0);
         let Some(judge) = judge.filter(|_| self.settings.votes > 0) else { return Ok(Drawn::default()) };
         self.training.lane(&self.agent).enter(Phase::Draw);
-        let version = head.map(version_of);
-        if let Some((version, head)) = version.as_ref().zip(head) {
-            let files = self.training.files_of(head).await?;
-            self.load(version, files).await?;
-        }
         let draw = Draw {
             player: &*self.backend.player,
-            version: version.as_ref(),
+            version: parent,
             judge: &*judge,
             votes: self.settings.votes,
             each: self.settings.candidates,
@@ -250,19 +248,10 @@ impl Step {
     }
 
     /// Trains on a handle that nobody has used, and that nobody will use again.
-    async fn train(
-        &self,
-        head: Option<&StoredAdapter>,
-        lecture: &Lecture,
-        watch: &Arc<Watch>,
-    ) -> Result<Trained, StepError> {
+    async fn train(&self, parent: Option<Files>, lecture: &Lecture, watch: &Arc<Watch>) -> Result<Trained, StepError> {
         let lane = self.training.lane(&self.agent);
-        let parent = match head {
-            Some(head) => Some(self.training.files_of(head).await?),
-            None => None,
-        };
-        let from = match (&parent, &self.settings.resume) {
-            (Some(files), _) => Opening::Checkpoint(files.clone()),
+        let from = match (parent, &self.settings.resume) {
+            (Some(files), _) => Opening::Checkpoint(files),
             (None, Some(from)) => Opening::Checkpoint(self.training.checkpoint(&self.agent, from).await?),
             (None, None) => {
                 Opening::Fresh { shape: self.settings.shape, seed: seed(self.settings.seed, self.agent.as_str()) }
@@ -277,7 +266,7 @@ impl Step {
         let stepped = handle.optim_step(adam).await?;
         lane.enter(Phase::Save);
         let files = handle.save().await?;
-        Ok(Trained { files, parent, passed, stepped, learning_rate: adam.learning_rate })
+        Ok(Trained { files, passed, stepped, learning_rate: adam.learning_rate })
     }
 
     async fn compare(

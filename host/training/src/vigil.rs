@@ -26,9 +26,13 @@ impl Training {
         if (new.len() as u64) < due {
             return Ok(false);
         }
+        let is = Summary::of(&independent(&new));
+        if is.count < GROUPS {
+            return Ok(false);
+        }
         let old = self.store.rewarded(agent, head.parent).await?;
-        let [was, is] = [&old, &new].map(|answers| Summary::of(&independent(answers)));
-        if (old.len() as u64) < least || was.count < GROUPS || is.count < GROUPS {
+        let was = Summary::of(&independent(&old));
+        if (old.len() as u64) < least || was.count < GROUPS {
             return Ok(false);
         }
         lane.now().watched = (head.generation, new.len() as u64);
