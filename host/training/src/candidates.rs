@@ -59,11 +59,15 @@ impl Draw<'_> {
             *times.entry(&stored.tokens[..stored.prompt]).or_insert(0u32) += 1;
         }
         let mut drawn = Drawn::default();
-        let mut failures = 0;
+        let (mut failures, mut going_on) = (0, true);
         for (place, stored) in batch.iter().enumerate().filter(|(_, s)| times[&s.tokens[..s.prompt]] == 1) {
+            if !going_on {
+                break;
+            }
             let mut group = Vec::with_capacity(self.each);
             for number in 0..self.each {
-                if failures >= FAILURES || !self.idle().await {
+                going_on = failures < FAILURES && self.idle().await;
+                if !going_on {
                     break;
                 }
                 let seed = self.seed.wrapping_add((place * self.each + number) as u64);
