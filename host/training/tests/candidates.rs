@@ -6,11 +6,9 @@ mod world;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use domain::AgentId;
 use judge::{Ask, Question, Telling, Told};
 use serde_json::Value;
-use training::{Files, Played, Player, Prompt, Version, Work};
-use world::{World, agent, until};
+use world::{Moody, World, agent, until};
 
 /// How many steps an agent takes.
 const STEPS: u64 = 16;
@@ -20,8 +18,6 @@ const STEPS: u64 = 16;
 struct Judge {
     is_out: AtomicBool,
     asked: AtomicUsize,
-    /// Of the player, to be at hand.
-    busy: Arc<AtomicBool>,
 }
 
 impl Ask for Judge {
@@ -42,40 +38,7 @@ impl Ask for Judge {
     }
 }
 
-/// The made-up model hardly ever ends an answer: here each is taken to be whole.
-struct Ending {
-    inner: Arc<dyn Player>,
-    /// Whether somebody is being answered.
-    busy: Arc<AtomicBool>,
-}
-
-impl Player for Ending {
-    fn load<'a>(&'a self, version: &'a Version, files: Files) -> Work<'a, ()> {
-        self.inner.load(version, files)
-    }
-
-    fn unload<'a>(&'a self, version: &'a Version) -> Work<'a, ()> {
-        self.inner.unload(version)
-    }
-
-    fn sample<'a>(&'a self, version: Option<&'a Version>, prompt: Prompt) -> Work<'a, Played> {
-        Box::pin(async move { Ok(Played { ended: true, ..self.inner.sample(version, prompt).await? }) })
-    }
-
-    fn is_idle(&self) -> bool {
-        !self.busy.load(Ordering::SeqCst)
-    }
-
-    fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>> {
-        self.inner.score(version, tokens, from)
-    }
-
-    fn serve<'a>(&'a self, agent: &'a AgentId, version: Option<&'a Version>) -> Work<'a, ()> {
-        self.inner.serve(agent, version)
-    }
-}
-
-async fn world(dir: &std::path::Path, judge: &Arc<Judge>) -> World {
+async fn world(dir: &std::path::Path, judge: &Arc<Judge>) -> (World, Arc<Moody>) {
     let world = World::new(dir, &["with", "without"]).await;
     for (name, candidates) in [("with", 8), ("without", 0)] {
         world.change(name, |settings| {
@@ -84,12 +47,9 @@ async fn world(dir: &std::path::Path, judge: &Arc<Judge>) -> World {
         });
     }
     *world.agents.judge.lock().unwrap() = Some(judge.clone());
-    let mut backend = world.agents.backend.lock().unwrap();
-    let backend_now = backend.as_mut().unwrap();
-    let busy = judge.busy.clone();
-    backend_now.player = Arc::new(Ending { inner: backend_now.player.clone(), busy });
-    drop(backend);
-    world
+    let player = world.moody();
+    player.ends.store(true, Ordering::SeqCst);
+    (world, player)
 }
 
 /// What the steps say of themselves, the newest first.
@@ -102,7 +62,7 @@ async fn steps(world: &World, name: &str) -> Vec<Value> {
 async fn an_agent_whose_rewards_teach_nothing_learns_from_candidates() {
     let dir = tempfile::tempdir().unwrap();
     let judge = Arc::new(Judge::default());
-    let mut world = world(dir.path(), &judge).await;
+    let (mut world, _) = world(dir.path(), &judge).await;
     world.start();
     // Each prompt is answered once, and every answer was as good as usual: nothing follows from that.
     for step in 0..STEPS {
@@ -147,7 +107,7 @@ async fn an_agent_whose_rewards_teach_nothing_learns_from_candidates() {
 async fn a_judge_that_is_out_costs_a_few_questions_and_no_step() {
     let dir = tempfile::tempdir().unwrap();
     let judge = Arc::new(Judge { is_out: AtomicBool::new(true), ..Judge::default() });
-    let mut world = world(dir.path(), &judge).await;
+    let (mut world, _) = world(dir.path(), &judge).await;
     world.start();
     for (place, prompt) in (0u64..).zip(["x", "xx", "xxx", "xxxx"]) {
         let answer = world.say("with", prompt, place).await;
@@ -165,8 +125,8 @@ async fn a_judge_that_is_out_costs_a_few_questions_and_no_step() {
 async fn nothing_is_drawn_while_somebody_is_answered() {
     let dir = tempfile::tempdir().unwrap();
     let judge = Arc::new(Judge::default());
-    let mut world = world(dir.path(), &judge).await;
-    judge.busy.store(true, Ordering::SeqCst);
+    let (mut world, player) = world(dir.path(), &judge).await;
+    player.busy.store(true, Ordering::SeqCst);
     for (place, prompt) in (0u64..).zip(["x", "xx", "xxx", "xxxx"]) {
         let answer = world.say("with", prompt, place).await;
         world.keep("with", answer, Some(place as f32 / 4.0)).await;
@@ -176,7 +136,7 @@ async fn nothing_is_drawn_while_somebody_is_answered() {
     until("it waits for its turn", async || (phase().await? == "candidates").then_some(())).await;
     assert_eq!(judge.asked.load(Ordering::SeqCst), 0);
     assert_eq!(world.store.adapters(&agent("with")).await.unwrap(), []);
-    judge.busy.store(false, Ordering::SeqCst);
+    player.busy.store(false, Ordering::SeqCst);
     world.serves("with", 1).await;
     assert!(judge.asked.load(Ordering::SeqCst) > 0);
     world.stop().await;

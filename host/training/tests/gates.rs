@@ -6,11 +6,11 @@ mod world;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use domain::{AgentId, RewardSource, SampleState};
+use domain::{RewardSource, SampleState};
 use judge::{Ask, Question, Telling, Told};
 use serde_json::json;
 use store::AdapterState;
-use training::{Backend, BackendError, Facts, Files, Handle, Opening, Played, Player, Prompt, Trainer, Version, Work};
+use training::{Backend, BackendError, Facts, Handle, Opening, Trainer, Work};
 use world::{World, agent, even, record, until};
 
 async fn state_of(world: &World, name: &str, generation: u64) -> Option<AdapterState> {
@@ -117,41 +117,6 @@ async fn an_adapter_that_makes_its_agent_worse_is_taken_back_by_itself() {
     world.stop().await;
 }
 
-/// A player that can load nothing for a while.
-struct Clumsy {
-    inner: Arc<dyn Player>,
-    broken: AtomicBool,
-}
-
-impl Player for Clumsy {
-    fn load<'a>(&'a self, version: &'a Version, files: Files) -> Work<'a, ()> {
-        match self.broken.load(Ordering::SeqCst) {
-            true => Box::pin(async { Err(BackendError::Failed("no memory for it".to_owned())) }),
-            false => self.inner.load(version, files),
-        }
-    }
-
-    fn unload<'a>(&'a self, version: &'a Version) -> Work<'a, ()> {
-        self.inner.unload(version)
-    }
-
-    fn sample<'a>(&'a self, version: Option<&'a Version>, prompt: Prompt) -> Work<'a, Played> {
-        self.inner.sample(version, prompt)
-    }
-
-    fn is_idle(&self) -> bool {
-        self.inner.is_idle()
-    }
-
-    fn score<'a>(&'a self, version: Option<&'a Version>, tokens: Arc<[u32]>, from: usize) -> Work<'a, Vec<f32>> {
-        self.inner.score(version, tokens, from)
-    }
-
-    fn serve<'a>(&'a self, agent: &'a AgentId, version: Option<&'a Version>) -> Work<'a, ()> {
-        self.inner.serve(agent, version)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_adapter_that_could_not_be_loaded_at_the_start_is_loaded_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,16 +127,11 @@ async fn an_adapter_that_could_not_be_loaded_at_the_start_is_loaded_again() {
     world.stop().await;
 
     let mut world = World::new(dir.path(), &["a"]).await;
-    let clumsy = {
-        let mut backend = world.agents.backend.lock().unwrap();
-        let backend = backend.as_mut().unwrap();
-        let clumsy = Arc::new(Clumsy { inner: backend.player.clone(), broken: AtomicBool::new(true) });
-        backend.player = clumsy.clone();
-        clumsy
-    };
+    let player = world.moody();
+    player.broken.store(true, Ordering::SeqCst);
     world.start();
     until("it is said", async || world.status("a").await.to_string().contains("no memory for it").then_some(())).await;
-    clumsy.broken.store(false, Ordering::SeqCst);
+    player.broken.store(false, Ordering::SeqCst);
     world.serves("a", 1).await;
     assert!(!world.status("a").await.to_string().contains("no memory"));
     world.stop().await;

@@ -4,6 +4,7 @@
 
 #[path = "../../../local-model/tests/common/mod.rs"]
 mod models;
+mod moody;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use training::{
     Trainer, Training,
 };
 use uuid::Uuid;
+
+pub(crate) use moody::Moody;
 
 /// Everything of one host.
 pub(crate) struct World {
@@ -156,6 +159,16 @@ impl World {
     pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Settings)) {
         change(self.agents.settings.lock().unwrap().get_mut(&agent(name)).unwrap());
         self.training.refresh();
+    }
+
+    /// Puts a player with moods, and none yet, in the real one's place.
+    pub(crate) fn moody(&self) -> Arc<Moody> {
+        let mut backend = self.agents.backend.lock().unwrap();
+        let player = &mut backend.as_mut().unwrap().player;
+        let [broken, busy, ends] = Default::default();
+        let moody = Arc::new(Moody { inner: player.clone(), broken, busy, ends });
+        *player = moody.clone();
+        moody
     }
 
     /// Lets the driver work.
